@@ -1,0 +1,64 @@
+"""The `sotto` command: one module of commands a subject, one place where errors become sentences.
+
+Exit codes: 0 done; 2 something that the user or operator can mend, told in one sentence on standard error;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import click
+import typer
+
+from secagg.errors import SottoError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Federated LoRA fine-tuning with distributed differential privacy under secure multi-party computation.",
+)
+
+
+def _register() -> None:
+    from experiments.commands import data, privacy, report, run
+
+    for module in (run, privacy, data, report):
+        module.register(app)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    # Libraries' advice about themselves is not for the users of a run.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        _register()
+        code = app(standalone_mode=False)
+    except click.exceptions.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        _fail("interrupted", 130)
+    except SottoError as error:
+        _fail(str(error), 2)
+    except BrokenPipeError:
+        # The reader of our output went away (`sotto ... | head`); there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str, code: int) -> None:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `sotto`, one module a subject; each has `register(app)`."""

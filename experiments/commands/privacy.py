@@ -1,0 +1,242 @@
+"""The commands that answer questions about privacy: `sotto epsilon`, `sotto calibrate` and `sotto ledger`.
+
+Takes options as a user types them; prints a small table, or with `--json` exactly one JSON object. Every
+epsilon is printed with its unit, neighbouring relation, accountant and adversary. Mistakes raise
+`SottoError`, one sentence; the caller prints it and exits with 2. Nothing here computes a bound of its own.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fl_core import privacy
+from fl_core.privacy.events import MechanismEvent, PrivacyError
+from fl_core.privacy.views import views
+
+__all__ = ["calibrate", "epsilon", "ledger", "register"]
+
+LEDGER_NAME = "ledger.jsonl"
+
+SampleRate = Annotated[
+    float | None, typer.Option(help="Chance of each contribution to take part, above 0 and at most 1.")
+]
+Steps = Annotated[int | None, typer.Option(help="Opened sums, at least 1.")]
+Delta = Annotated[float, typer.Option(help="Failure probability, above 0 and below 1.")]
+AccountantName = Annotated[
+    str | None, typer.Option(help="pld or rdp; without it, pld where every event supports it, else rdp.")
+]
+MechanismName = Annotated[str, typer.Option(help="gaussian, discrete_gaussian or skellam.")]
+NeighbouringName = Annotated[str, typer.Option(help="zero_out or replace_one.")]
+Clients = Annotated[int | None, typer.Option(help="Equal noise shares that make up the whole noise.")]
+Dimension = Annotated[int | None, typer.Option(help="Coordinates of the opened sum.")]
+Scale = Annotated[float | None, typer.Option(help="Grid steps per clip norm.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the three commands to the program."""
+    app.command("epsilon")(epsilon)
+    app.command("calibrate")(calibrate)
+    app.command("ledger")(ledger)
+
+
+def epsilon(
+    delta: Delta,
+    noise_multiplier: Annotated[
+        float | None, typer.Option(help="Noise std of the whole sum over the clip norm, above 0.")
+    ] = None,
+    sample_rate: SampleRate = None,
+    steps: Steps = None,
+    accountant: AccountantName = None,
+    mechanism: MechanismName = "gaussian",
+    neighbouring: NeighbouringName = "zero_out",
+    unit: Annotated[str, typer.Option(help="What one contribution is: example or client.")] = "example",
+    clients: Clients = None,
+    survivors: Annotated[int | None, typer.Option(help="Clients in the opened sums; default all.")] = None,
+    colluders: Annotated[int, typer.Option(help="Clients that share their secrets with the adversary.")] = 0,
+    dimension: Dimension = None,
+    scale: Scale = None,
+    history: Annotated[Path | None, typer.Option(help="JSON list of what ran, instead of one kind of sum.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a run costs: epsilon for the release, the aggregators and one client's own message."""
+    single = {"noise_multiplier": noise_multiplier, "sample_rate": sample_rate, "steps": steps}
+    with _quiet():
+        if history is not None:
+            given = [name for name, value in single.items() if value is not None]
+            if given:
+                raise PrivacyError(f"{_option(given[0])} cannot be given with --history, which holds it already.")
+            events = privacy.parse_history(history)
+        else:
+            entry = {
+                "mechanism": mechanism,
+                **_required(single, "or give --history with a file"),
+                "clients": clients,
+                "survivors": survivors,
+                "colluders": colluders,
+                "dimension": dimension,
+                "scale": scale,
+            }
+            events = (MechanismEvent.from_json(entry),)
+        answer = views(events, delta, accountant, neighbouring, unit).to_json()
+        if any(event.mechanism != "gaussian" for event in events):
+            answer["idealised"] = _idealised(events, delta, neighbouring)
+    if as_json:
+        _print_json(answer)
+        return
+    _print_answer(Console(), answer)
+
+
+def calibrate(
+    epsilon: Annotated[float, typer.Option(help="The epsilon to meet, above 0.")],
+    delta: Delta,
+    sample_rate: SampleRate = None,
+    steps: Steps = None,
+    accountant: AccountantName = None,
+    mechanism: MechanismName = "gaussian",
+    neighbouring: NeighbouringName = "zero_out",
+    clients: Clients = None,
+    dimension: Dimension = None,
+    scale: Scale = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the smallest noise multiplier that meets an epsilon; it is rounded up, never down."""
+    with _quiet():
+        needed = _required({"sample_rate": sample_rate, "steps": steps}, "")
+        entry = {
+            "mechanism": mechanism,
+            "noise_multiplier": 1.0,
+            **needed,
+            "clients": clients,
+            "dimension": dimension,
+            "scale": scale,
+        }
+        event = MechanismEvent.from_json(entry)
+        noise_multiplier = privacy.calibrate_event(event, epsilon, delta, accountant, neighbouring)
+        solved = MechanismEvent.from_json({**entry, "noise_multiplier": noise_multiplier})
+        met = privacy.epsilon([solved], delta, accountant, neighbouring)
+    answer = {
+        "noise_multiplier": noise_multiplier,
+        "epsilon": met.epsilon,
+        "target_epsilon": epsilon,
+        "delta": delta,
+        "sample_rate": sample_rate,
+        "steps": steps,
+        "mechanism": mechanism,
+        "accountant": met.accountant,
+        "neighbouring": met.neighbouring,
+        "proven": met.proven,
+        "notes": list(met.notes),
+    }
+    if as_json:
+        _print_json(answer)
+        return
+    console = Console()
+    console.print(
+        f"noise multiplier {noise_multiplier:g} gives epsilon {met.epsilon:.4f} at delta {delta:g} "
+        f"({mechanism}, {met.accountant}, {met.neighbouring})",
+        highlight=False,
+        soft_wrap=True,
+    )
+    _print_lines(console, answer)
+
+
+def ledger(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or its ledger file.")],
+    accountant: AccountantName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a run's ledger and derive its three epsilons from what was opened."""
+    with _quiet():
+        contents = privacy.read_ledger(folder if folder.is_file() else folder / LEDGER_NAME)
+        answer = privacy.summarise_ledger(contents, accountant)
+    if as_json:
+        _print_json(answer)
+        return
+    console = Console()
+    console.print(
+        "run {run}: {openings} openings in {rounds} rounds, chain of {lines} lines intact; {mechanism}, "
+        "trust {trust}, {backend}".format(**answer),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    _print_answer(console, answer)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' own warnings off the screen; what a user must know is in the notes."""
+    from absl import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _required(values: dict[str, Any], otherwise: str) -> dict[str, Any]:
+    missing = [_option(name) for name, value in values.items() if value is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise PrivacyError(f"{', '.join(missing)} {verb} missing{', ' + otherwise if otherwise else ''}.")
+    return values
+
+
+def _idealised(events: Sequence[MechanismEvent], delta: float, neighbouring: str) -> dict[str, Any] | None:
+    """The smaller number that nothing proves for integer noise, named as such."""
+    found = privacy.idealised(events, delta, neighbouring)
+    if found is None:
+        return None
+    value = found.epsilon if math.isfinite(found.epsilon) else None
+    return {"epsilon": value, "accountant": found.accountant, "proven": False, "notes": list(found.notes)}
+
+
+def _print_answer(console: Console, answer: dict[str, Any]) -> None:
+    table = Table(
+        title=f"accountant {answer['accountant']}, delta {answer['delta']:g}, {answer['neighbouring']}, "
+        f"per {answer['unit']}"
+    )
+    table.add_column("view")
+    table.add_column("epsilon", justify="right")
+    table.add_column("against")
+    for name, view in answer["views"].items():
+        shown = "none" if view["epsilon"] is None else f"{view['epsilon']:.4f}"
+        table.add_row(name, shown, f"{view['adversary']}. {view['note']}".strip())
+    console.print(table)
+    _print_lines(console, answer)
+
+
+def _print_lines(console: Console, answer: dict[str, Any]) -> None:
+    for warning in answer.get("warnings", []):
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+    for note in answer["notes"]:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    beside = answer.get("idealised")
+    if beside and beside["epsilon"] is not None:
+        console.print(
+            f"beside it: {beside['epsilon']:.4f} by pld for real-valued noise of the same size "
+            "(idealised mechanism, not proven for integer noise)",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    typer.echo(json.dumps(answer, allow_nan=False))

@@ -1,0 +1,30 @@
+"""`sotto report`: figures and one table from run folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(report)
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Run folders")],
+    out: Annotated[Path, typer.Option(help="Folder for table and figures")] = Path("report"),
+    title: Annotated[str, typer.Option(help="Title of the figure")] = "accuracy by round",
+) -> None:
+    """Draw accuracy by round of several runs and write one table (Markdown and JSON)."""
+    from experiments.display import print_table
+    from experiments.report import load_runs, write_report
+
+    runs = load_runs(folders)
+    write_report(runs, out, title)
+    print_table([summary for _, _, summary in runs], [name for name, _, _ in runs])
+    print(f"written: {out}")

@@ -1,0 +1,74 @@
+"""`sotto run`: one experiment from a YAML file, with progress; and `sotto sweep`: several, with one table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command()(run)
+    app.command()(sweep)
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML configuration, for example experiments/configs/mnist.yaml")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, for example federation.clients=100")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name of the configuration>")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, nothing else")] = False,
+) -> None:
+    """Run one federated experiment and write its folder."""
+    from experiments.display import Progress, print_result
+    from experiments.runs import execute
+    from fl_core.config import load_config
+
+    parsed = load_config(config, overrides or [])
+    folder = out or Path("runs") / config.stem
+    with Progress(parsed.federation.rounds, silent=quiet or as_json) as progress:
+        try:
+            summary = execute(parsed, folder, resume, overwrite, progress.say, progress.advance)
+        except KeyboardInterrupt:
+            progress.say("")
+            again = " ".join(["sotto run", str(config), *(overrides or []), "--out", str(folder), "--resume"])
+            print(f"\ninterrupted; every finished round is kept. To go on: {again}", file=sys.stderr)
+            raise typer.Exit(130) from None
+    if as_json:
+        print(json.dumps(summary, sort_keys=True, allow_nan=False))
+    else:
+        print_result(summary, folder)
+
+
+def sweep(
+    plan: Annotated[Path, typer.Argument(help="YAML: base (a configuration) and runs (name: list of key=value)")],
+    out: Annotated[Path, typer.Option(help="Folder that takes one run folder per run")],
+    only: Annotated[list[str] | None, typer.Option(help="Names of runs; default all")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress")] = False,
+) -> None:
+    """Run several variants of one configuration; runs that are done are kept, interrupted ones go on."""
+    from experiments.display import Progress, print_table
+    from experiments.report import load_runs, write_report
+    from experiments.runs import execute
+    from experiments.sweeps import load_sweep
+
+    variants = load_sweep(plan, only or [])
+    for number, (name, parsed) in enumerate(variants, 1):
+        folder = out / name
+        if (folder / "summary.json").exists():
+            continue
+        with Progress(parsed.federation.rounds, silent=quiet, title=f"{name} ({number}/{len(variants)})") as progress:
+            started = (folder / "config.yaml").exists()
+            execute(parsed, folder, started, False, progress.say, progress.advance)
+    runs = load_runs([out / name for name, _ in variants])
+    write_report(runs, out, plan.stem)
+    summaries: list[dict[str, Any]] = [summary for _, _, summary in runs]
+    print_table(summaries, [name for name, _, _ in runs])

@@ -1,0 +1,62 @@
+"""The idx format of MNIST and Fashion-MNIST: a gzip file with a big-endian header and raw bytes.
+
+Takes the bytes of one `.gz` file; gives a uint8 array. It must never accept a file whose header and length
+disagree: a truncated download would otherwise become a smaller data set. Format: http://yann.lecun.com/exdb/mnist
+("FILE FORMATS"): two zero bytes, the type code, the number of dimensions, one uint32 per dimension, the data.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import struct
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.datasets.image_data import DatasetCorrupt
+
+__all__ = ["parse_idx"]
+
+_UNSIGNED_BYTE = 0x08
+_MAX_BYTES = 1 << 28  # far above the largest file read here (47 MB); a crafted gzip cannot fill the memory
+
+
+def parse_idx(packed: bytes, name: str, dimensions: int) -> NDArray[np.uint8]:
+    """Decode one gzip-packed idx file of unsigned bytes.
+
+    Args:
+        packed: the file's content.
+        name: the file's name, for the error sentence.
+        dimensions: how many dimensions it must have: 1 for labels, 3 for images.
+
+    Returns:
+        uint8 array of the header's shape, read-only.
+
+    Raises:
+        DatasetCorrupt: if it is no gzip file, no idx file of unsigned bytes, or has more or fewer bytes than
+            its header says.
+    """
+    try:
+        with gzip.open(io.BytesIO(packed)) as stream:
+            raw = stream.read(_MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetCorrupt(f"{name} is not a complete gzip file: {error}") from None
+    if len(raw) > _MAX_BYTES:
+        raise DatasetCorrupt(f"{name} unpacks to more than {_MAX_BYTES} bytes, which no supported data set does")
+    header = 4 + 4 * dimensions
+    if len(raw) < header:
+        raise DatasetCorrupt(f"{name} unpacks to {len(raw)} bytes; an idx header alone has {header}")
+    zero, kind, found = struct.unpack_from(">HBB", raw)
+    if zero != 0 or kind != _UNSIGNED_BYTE or found != dimensions:
+        raise DatasetCorrupt(
+            f"{name} starts with bytes {raw[:4].hex()}; an idx file of unsigned bytes with {dimensions} "
+            f"dimensions starts with 0000{_UNSIGNED_BYTE:02x}{dimensions:02x}"
+        )
+    shape = struct.unpack_from(f">{dimensions}I", raw, 4)
+    expected = header + math.prod(shape)
+    if len(raw) != expected:
+        raise DatasetCorrupt(f"{name} unpacks to {len(raw)} bytes; its header of shape {shape} needs {expected}")
+    return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)

@@ -1,0 +1,100 @@
+"""What a person sees in the terminal: a progress bar while rounds run, a table when they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from experiments.summary import COLUMNS, table_row
+from fl_core.engines.local import RoundReport
+
+__all__ = ["Progress", "print_result", "print_table"]
+
+
+class Progress:
+    """A progress bar on standard error, or nothing at all when `silent`.
+
+    Args:
+        rounds: rounds of the run.
+        silent: show nothing (for --quiet and --json).
+        title: what is running.
+    """
+
+    def __init__(self, rounds: int, silent: bool, title: str = "") -> None:
+        self._title = title
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[state]}"),
+            console=Console(stderr=True),
+            disable=silent,
+        )
+        self._task = self._bar.add_task(title or "round", total=rounds, state="")
+
+    def say(self, text: str) -> None:
+        """What is being done before or after the rounds."""
+        self._bar.update(self._task, state=text)
+        self._bar.refresh()
+
+    def advance(self, report: RoundReport) -> None:
+        """A round is done."""
+        parts = [f"accuracy {report.scores['accuracy']:.4f}"] if "accuracy" in report.scores else []
+        parts += [
+            f"eps {view} {value:.3g}"
+            for view, value in report.epsilons.items()
+            if value is not None and view in ("release", "local")
+        ]
+        parts.append(report.message or f"{report.survivors:,} clients")
+        self._bar.update(self._task, completed=report.round, state="  ".join(parts))
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def print_table(summaries: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> None:
+    """One row per run; unit and views beside every epsilon."""
+    console = Console()
+    header = (*(("run",) if names else ()), *COLUMNS)
+    if console.width < 160:
+        # A narrow terminal would cut columns; turn a single run's row into lines, keep several as a plain list.
+        for index, summary in enumerate(summaries):
+            table = Table("", names[index] if names else "result", show_header=bool(names))
+            for column, cell in zip(COLUMNS, table_row(summary), strict=True):
+                table.add_row(column, cell)
+            console.print(table)
+        return
+    table = Table(*header)
+    for index, summary in enumerate(summaries):
+        table.add_row(*([names[index]] if names else []), *table_row(summary))
+    console.print(table)
+
+
+def print_result(summary: dict[str, Any], folder: Path) -> None:
+    """The table of one run, its warnings, and where things are."""
+    print_table([summary])
+    for text in [*summary["privacy"]["warnings"], *summary["notes"]]:
+        print(f"note: {text}")
+    proven = (
+        "proven for the integers that ran" if summary["privacy"]["proven"] else "not proven for what ran, see notes"
+    )
+    if summary["config"]["privacy"]["trust"] != "none":
+        print(f"epsilon: {proven}; unit {summary['privacy']['unit']}, delta {summary['privacy']['delta']:g}, zero-out")
+    print(f"{summary['ended']} ({summary['rounds_done']} rounds, {summary['source']})")
+    print(
+        f"figure: {folder / 'figures' / 'accuracy.png'}   adapter: {folder / 'adapter'}   ledger: sotto ledger {folder}"
+    )

@@ -1,0 +1,128 @@
+"""One run from configuration to run folder: task, noise plan, ledger, aggregator, rounds, adapter, figures, summary."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.figures import draw_run
+from experiments.summary import summarise
+from experiments.tasks import image_task
+from fl_core.adapters import flat_adapter, save_adapter
+from fl_core.checkpoint import Checkpoint, latest_checkpoint
+from fl_core.config import ConfigError, RunConfig, load_config, save_config, to_dict
+from fl_core.engines.local import LocalEngine, RoundReport
+from fl_core.privacy.ledger import Ledger, LedgerHeader
+from fl_core.privacy_plan import PrivacyPlan, plan_privacy
+from fl_core.run_folder import RunFolder, storage_errors
+from fl_core.task import FederatedTask
+from fl_core.tracking import read_metrics
+from secagg.aggregator import Aggregator, PlaintextAggregator
+from secagg.smpc import SmpcAggregator
+
+__all__ = ["execute", "first_difference"]
+
+
+def execute(
+    config: RunConfig,
+    out: Path,
+    resume: bool,
+    overwrite: bool,
+    on_progress: Callable[[str], None],
+    on_round: Callable[[RoundReport], None],
+) -> dict[str, Any]:
+    """Run `config` in folder `out`; returns the summary that is also written there.
+
+    Raises:
+        SottoError: for everything that a user or operator can mend.
+    """
+    if config.engine.threads:
+        torch.set_num_threads(config.engine.threads)
+    started = time.perf_counter()
+    with RunFolder(out, resume, overwrite) as folder:
+        if resume:
+            _refuse_difference(config, folder.config_path)
+        task = image_task(config, on_progress)
+        length = len(flat_adapter(task.model))
+        on_progress("sizing the noise")
+        plan = plan_privacy(config, length, max(task.records, config.federation.clients))
+        ledger, start = _open_ledger(config, plan, task, folder, resume)
+        with ledger, _aggregator(config) as aggregator:
+            engine = LocalEngine(task, config, plan, folder, ledger, aggregator, start)
+            ended = engine.run(on_round)
+        on_progress("writing adapter and figures")
+        with storage_errors(folder.adapter):
+            save_adapter(task.model, folder.adapter)
+        rows = read_metrics(folder.metrics_path)
+        summary = summarise(config, plan, task, rows, folder.ledger_path, ended, time.perf_counter() - started)
+        folder.write_json(folder.summary_path, summary)
+        with storage_errors(folder.figures):
+            draw_run(rows, summary, folder.figures / "accuracy.png")
+    return summary
+
+
+def first_difference(ours: Any, theirs: Any, prefix: str = "") -> tuple[str, Any, Any] | None:
+    """The first key in which two plain configurations differ, with both values."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted({*ours, *theirs}):
+            found = first_difference(ours.get(key), theirs.get(key), f"{prefix}{key}.")
+            if found:
+                return found
+        return None
+    return None if ours == theirs else (prefix.rstrip("."), ours, theirs)
+
+
+def _refuse_difference(config: RunConfig, saved: Path) -> None:
+    found = first_difference(to_dict(config), to_dict(load_config(saved, [])))
+    if found:
+        key, ours, theirs = found
+        raise ConfigError(
+            f"cannot resume {saved.parent}: {key} is {ours!r} now and was {theirs!r} when the run began; "
+            "use the old value or another --out"
+        )
+
+
+def _open_ledger(
+    config: RunConfig, plan: PrivacyPlan, task: FederatedTask, folder: RunFolder, resume: bool
+) -> tuple[Ledger, Checkpoint | None]:
+    start = latest_checkpoint(folder.checkpoints) if resume else None
+    if resume and folder.ledger_path.exists():
+        expected = None if start is None else (start.ledger_lines, start.ledger_head)
+        return Ledger.resume(folder.ledger_path, expected), start
+    header = LedgerHeader(
+        run=uuid.uuid4().hex,
+        unit=config.privacy.unit,
+        trust=config.privacy.trust,
+        mechanism=config.privacy.mechanism,
+        neighbouring="zero_out",
+        delta=config.privacy.delta,
+        clip_norm=config.privacy.clip_norm,
+        scale=plan.noise.clip_steps,
+        dimension=plan.length,
+        sample_rate=config.federation.sample_rate,
+        sampling="poisson",
+        clients=config.federation.clients,
+        n_min=config.n_min,
+        colluders=config.federation.colluders,
+        backend=config.aggregation.backend,
+        noise_source="system" if config.privacy.insecure_seed is None else "seeded",
+        simulation_noise=config.simulation.noise,
+        target_epsilon=config.privacy.epsilon,
+        warnings=(*plan.warnings, *task.notes),
+    )
+    ledger = Ledger.create(folder.ledger_path, header)
+    # Last of the three: a folder with a configuration always has its ledger.
+    with storage_errors(folder.config_path):
+        save_config(config, folder.config_path)
+    return ledger, start
+
+
+def _aggregator(config: RunConfig) -> Aggregator:
+    if config.aggregation.backend == "plaintext":
+        return PlaintextAggregator()
+    return SmpcAggregator(config.aggregation.parties, config.aggregation.timeout_s)

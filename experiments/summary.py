@@ -1,0 +1,96 @@
+"""A finished run as one row: who, how private against whom, how accurate, how many bytes and seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fl_core.config import RunConfig, to_dict
+from fl_core.privacy.ledger import read_ledger, summarise_ledger
+from fl_core.privacy_plan import PrivacyPlan
+from fl_core.task import FederatedTask
+
+__all__ = ["COLUMNS", "summarise", "table_row"]
+
+COLUMNS = (
+    "data",
+    "clients",
+    "unit",
+    "trust",
+    "mechanism",
+    "backend",
+    "eps release",
+    "eps aggregators",
+    "eps local",
+    "accuracy before",
+    "accuracy after",
+    "bytes/client/round",
+    "seconds",
+)
+
+
+def summarise(
+    config: RunConfig,
+    plan: PrivacyPlan,
+    task: FederatedTask,
+    rows: list[dict[str, Any]],
+    ledger: Path,
+    ended: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """Everything a table or figure needs; epsilons are re-derived from the ledger on disk.
+
+    Args:
+        config: the resolved configuration.
+        plan: the noise that ran.
+        task: name, source and notes of the data.
+        rows: metrics by round, row 0 untuned.
+        ledger: path of the run's ledger.
+        ended: why the run ended.
+        seconds: wall time of this session.
+    """
+    scored = [row for row in rows if "accuracy" in row]
+    rounds = [row["seconds"] for row in rows if row["round"]]
+    return {
+        "config": to_dict(config),
+        "data": task.name,
+        "source": task.source,
+        "notes": list(task.notes),
+        "records": task.records,
+        "parameters": plan.length,
+        "noise_multiplier": plan.noise_multiplier,
+        "privacy": summarise_ledger(read_ledger(ledger)),
+        "accuracy_before": scored[0]["accuracy"],
+        "accuracy_after": scored[-1]["accuracy"],
+        "rounds_done": rows[-1]["round"],
+        "ended": ended,
+        "bytes_per_client": rows[-1].get("bytes_per_client", 0),
+        "seconds": round(seconds, 2),
+        "seconds_rounds": round(sum(rounds), 2),
+    }
+
+
+def table_row(summary: dict[str, Any]) -> list[str]:
+    """The cells of one run, in the order of `COLUMNS`."""
+    config = summary["config"]
+    views = summary["privacy"]["views"]
+    trust = config["privacy"]["trust"]
+    return [
+        summary["data"],
+        f"{config['federation']['clients']:,}",
+        config["privacy"]["unit"],
+        trust,
+        config["privacy"]["mechanism"] if trust != "none" else "-",
+        config["aggregation"]["backend"],
+        *(_epsilon(views[view]["epsilon"]) for view in ("release", "aggregators", "local")),
+        f"{summary['accuracy_before']:.4f}",
+        f"{summary['accuracy_after']:.4f}",
+        f"{summary['bytes_per_client']:,}",
+        f"{summary['seconds']:.1f}",
+    ]
+
+
+def _epsilon(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.3f}" if value < 1000 else f"{value:.3g}"

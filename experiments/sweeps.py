@@ -1,0 +1,47 @@
+"""Sweeps: one base configuration and named lists of overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+
+from fl_core.config import ConfigError, RunConfig, load_config, load_yaml
+
+__all__ = ["load_sweep"]
+
+
+def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
+    """The runs of a sweep file, all checked before the first starts.
+
+    The file has `base` (a configuration's path, relative to the sweep file), `runs` (name: list of key=value), and
+    optionally `common` (key=value for all runs).
+
+    Raises:
+        ConfigError: for a file that is not a sweep, an unknown name, or a run whose configuration is refused.
+    """
+    loaded = load_yaml(path)
+    unknown = sorted({str(key) for key in loaded} - {"base", "common", "runs"})
+    if unknown:
+        raise ConfigError(f"{path}: unknown key {unknown[0]}; allowed: base, common, runs")
+    runs = loaded.get("runs")
+    if not isinstance(loaded.get("base"), str) or not isinstance(runs, DictConfig) or not runs:
+        raise ConfigError(f"{path}: a sweep needs base (path of a configuration) and runs (name: list of key=value)")
+    common = _strings(loaded.get("common", []), f"{path}: common")
+    names = [str(name) for name in runs]
+    missing = [name for name in only if name not in names]
+    if missing:
+        raise ConfigError(f"{path}: no run is called {missing[0]}; allowed: {', '.join(names)}")
+    base = path.parent / str(loaded["base"])
+    return [
+        (name, load_config(base, [*common, *_strings(runs[name], f"{path}: runs.{name}")]))
+        for name in names
+        if not only or name in only
+    ]
+
+
+def _strings(value: object, where: str) -> list[str]:
+    if not isinstance(value, list | ListConfig) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"{where} must be a list of key=value")
+    return [str(item) for item in value]

@@ -1,0 +1,147 @@
+"""From a configuration to a `FederatedTask`: data, frozen pre-trained base, adapter, clients, scores.
+
+Scores are taken on public test data only. When the wanted data set is neither on disk nor reachable and the
+configuration allows it, the embedded one is used and every output names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from peft import PeftModel
+from torch import Tensor
+
+from experiments.datasets import DatasetMissing, ImageData, load_images, partition
+from experiments.models import Cnn, CnnConfig, PretrainRecipe, pretrained_base
+from fl_core.adapters import attach_adapter
+from fl_core.config import DataConfig, ModelConfig, RunConfig
+from fl_core.task import FederatedTask
+
+__all__ = ["image_task", "load_or_fall_back"]
+
+_EVAL_BATCH = 2000
+
+
+def image_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: None) -> FederatedTask:
+    """Image classification with a pre-trained convolutional base (the report's first experiment).
+
+    Args:
+        config: data, model and lora sections.
+        on_progress: told in words what takes long.
+
+    Raises:
+        SottoError: if data or model cannot be had as configured.
+    """
+    data, notes = load_or_fall_back(config.data, config.data.name)
+    public, more = load_or_fall_back(config.data, config.model.pretrain.data)
+    # A stand-in for one is a stand-in for both: images of two sizes do not fit one network.
+    if data.image_size != public.image_size:
+        data, notes = (
+            load_images(config.data.fallback),
+            [*notes, _note(config.data.name, config.data.fallback)],
+        )
+        public, more = (
+            load_images(config.data.fallback),
+            [*more, _note(config.model.pretrain.data, config.data.fallback)],
+        )
+    private_classes, public_classes = list(config.data.classes), list(config.model.pretrain.classes)
+    if data.name == public.name and not private_classes and not public_classes:
+        half = data.classes // 2
+        public_classes, private_classes = list(range(half)), list(range(half, data.classes))
+        notes.append(f"{data.name}: pre-trained on classes 0-{half - 1} (public), federated on the others")
+    data, public = data.keep(private_classes), public.keep(public_classes)
+    base = _base(public, config.model, on_progress)
+    model = attach_adapter(base, config.lora)
+    clients = partition(
+        data.train_y, config.federation.clients, config.data.partition, config.data.alpha, config.data.seed
+    )
+    images, labels = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
+    test_images, test_labels = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
+    if config.engine.keep_features and set(config.lora.targets) == {"fc"}:
+        # The adapter sits behind everything frozen, so what it sees of a record never changes: compute it once.
+        on_progress("computing the frozen features")
+        images, test_images = _features(base, images), _features(base, test_images)
+
+    def batch(records: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        index = torch.from_numpy(records)
+        return images[index], labels[index]
+
+    return FederatedTask(
+        name=data.name,
+        model=model,
+        clients=clients,
+        batch=batch,
+        loss=_cross_entropy,
+        evaluate=_scorer(test_images, test_labels),
+        source=f"{data.name} from {data.source}",
+        notes=tuple(dict.fromkeys([*notes, *more])),
+    )
+
+
+def _base(public: ImageData, config: ModelConfig, on_progress: Callable[[str], None]) -> Cnn:
+    """The pre-trained network (step 1 of the method), trained now or read from the cache."""
+    recipe = config.pretrain
+    shape = CnnConfig.for_images(public.image_size, (config.channels[0], config.channels[1]), public.classes)
+    on_progress(f"pre-training on {public.name} (public), or reading it from the cache")
+    base = pretrained_base(
+        shape,
+        public,
+        PretrainRecipe(
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            learning_rate=recipe.learning_rate,
+            seed=recipe.seed,
+            shift=recipe.shift,
+            label_smoothing=recipe.label_smoothing,
+        ),
+        progress=lambda at: on_progress(f"pre-training on {public.name}: epoch {at.epoch} of {at.epochs}"),
+    )
+    return base.model
+
+
+def load_or_fall_back(config: DataConfig, name: str) -> tuple[ImageData, list[str]]:
+    """The data set, or the embedded stand-in with a note that says so.
+
+    Raises:
+        DatasetMissing: if it is not there and `data.fallback` is `refuse`.
+        SottoError: if files are there but damaged; they are never replaced by a stand-in.
+    """
+    try:
+        return load_images(name), []
+    except DatasetMissing:
+        if config.fallback == "refuse" or config.fallback == name:
+            raise
+        return load_images(config.fallback), [_note(name, config.fallback)]
+
+
+@torch.no_grad()
+def _features(base: Cnn, images: Tensor) -> Tensor:
+    return torch.cat([base.features(part) for part in torch.split(images, _EVAL_BATCH)])
+
+
+def _note(wanted: str, used: str) -> str:
+    return f"{wanted} is not here (no file under SOTTO_DATA, no hub): the embedded set {used} was used instead"
+
+
+def _cross_entropy(output: Tensor, inputs: tuple[Tensor, Tensor]) -> Tensor:
+    return F.cross_entropy(output.float(), inputs[1], reduction="none")
+
+
+def _scorer(images: Tensor, labels: Tensor) -> Callable[[PeftModel], dict[str, float]]:
+    def evaluate(model: PeftModel) -> dict[str, float]:
+        model.eval()
+        correct = 0
+        loss = 0.0
+        with torch.no_grad():
+            for start in range(0, len(labels), _EVAL_BATCH):
+                x, y = images[start : start + _EVAL_BATCH], labels[start : start + _EVAL_BATCH]
+                output = model(x)
+                correct += int((output.argmax(1) == y).sum())
+                loss += float(F.cross_entropy(output.float(), y, reduction="sum"))
+        return {"accuracy": correct / len(labels), "test_loss": loss / len(labels)}
+
+    return evaluate

@@ -1,0 +1,76 @@
+"""The trainable part: a PEFT LoRA adapter on a frozen base, seen as one flat vector.
+
+The order is that of the trainable `named_parameters()`, everywhere: gradients, messages, sums, checkpoints.
+It must never make a base parameter trainable.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+from fl_core.config import LoraSettings
+from secagg.errors import SottoError
+
+__all__ = ["attach_adapter", "flat_adapter", "load_flat_adapter", "save_adapter", "trainable_parameters"]
+
+
+def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
+    """Freeze `base` and add LoRA pairs to the layers named in `settings.targets`.
+
+    The initial value (A random, B zero) is public and depends only on `settings.seed`.
+
+    Raises:
+        SottoError: if a target matches no layer, or a layer of a kind that PEFT cannot adapt.
+    """
+    names = {name.rpartition(".")[2] for name, _ in base.named_modules() if name}
+    missing = [target for target in settings.targets if target not in names]
+    if missing:
+        raise SottoError(f"lora.targets: no layer is called {missing[0]!r}; allowed: {', '.join(sorted(names))}")
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=list(settings.targets)
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        try:
+            return get_peft_model(base, config)
+        except ValueError as error:
+            raise SottoError(f"lora.targets {settings.targets}: {str(error).splitlines()[0]}") from None
+
+
+def trainable_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Names and tensors of the trainable parameters, in the flat vector's order."""
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def flat_adapter(model: nn.Module) -> Tensor:
+    """A copy of the adapter as one float32 vector `[p]`."""
+    return torch.cat([p.detach().flatten().to(torch.float32) for _, p in trainable_parameters(model)])
+
+
+def load_flat_adapter(model: nn.Module, theta: Tensor) -> None:
+    """Write `theta [p]` into the adapter.
+
+    Raises:
+        ValueError: if the length differs or a value is not finite.
+    """
+    parameters = trainable_parameters(model)
+    length = sum(p.numel() for _, p in parameters)
+    if theta.shape != (length,):
+        raise ValueError(f"adapter has {length} parameters, got a vector of shape {tuple(theta.shape)}")
+    if not bool(torch.isfinite(theta).all()):
+        raise ValueError("adapter vector has values that are not finite")
+    offset = 0
+    with torch.no_grad():
+        for _, parameter in parameters:
+            part = theta[offset : offset + parameter.numel()]
+            parameter.copy_(part.reshape(parameter.shape))
+            offset += parameter.numel()
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter in PEFT's format, which `PeftModel.from_pretrained` loads."""
+    model.save_pretrained(str(folder))

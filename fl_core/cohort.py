@@ -1,0 +1,142 @@
+"""Many clients through the model at once: their integer contributions, before noise.
+
+All clients of a round share one adapter, so their sampled records form one stream of batches with a client id per
+record, and per-client sums are a segmented reduction. Gives exactly what each client would compute alone (up to
+float rounding of the model). It sees clients' private records, so it stands for the clients, never for a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fl_core.client import local_update
+from fl_core.config import RunConfig
+from fl_core.private_gradient import PrivateGradient
+from fl_core.sampling import poisson_coin, poisson_sample
+from fl_core.task import FederatedTask
+from kernels import clip_and_sum_counted
+from kernels.lora_grad import squared_norms
+from secagg.randomness import Keystream
+
+__all__ = ["Contributions", "Diagnostics", "contributions"]
+
+# Per-client integer vectors of one chunk of clients are held together; this bounds their memory.
+_CHUNK_BYTES = 256 * 2**20
+
+
+@dataclass
+class Diagnostics:
+    """What a simulation can see and a deployment cannot; for the researcher's eyes, never part of a message."""
+
+    samples: int = 0
+    clipped: int = 0
+    nonfinite: int = 0
+    loss_sum: float = 0.0
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """Quantised contributions of some clients.
+
+    Attributes:
+        clients: client ids `[n]`.
+        totals: int64 grid steps `[n, p]`, each client's sum (unit example) or update (unit client).
+    """
+
+    clients: tuple[int, ...]
+    totals: NDArray[np.int64]
+
+
+def contributions(
+    task: FederatedTask,
+    theta: Tensor,
+    clients: Sequence[int],
+    streams: Sequence[Keystream],
+    config: RunConfig,
+    scale: int,
+    diagnostics: Diagnostics,
+) -> Iterator[Contributions]:
+    """Contributions of `clients`, in chunks and in order; the adapter must already hold `theta`.
+
+    Args:
+        task: model, records, loss.
+        theta: broadcast adapter `[p]`.
+        clients: ids of the clients that are there this round.
+        streams: each client's own keystream of this round; only its coins are drawn here.
+        config: unit, sampling rate, clip norm, batch size.
+        scale: grid steps per unit.
+        diagnostics: counters, updated in place.
+    """
+    chunk = max(1, _CHUNK_BYTES // (8 * len(theta)))
+    for start in range(0, len(clients), chunk):
+        part, keys = clients[start : start + chunk], streams[start : start + chunk]
+        if config.privacy.unit == "example":
+            totals = _example_totals(task, part, keys, config, scale, diagnostics)
+        else:
+            totals = _client_totals(task, theta, part, keys, config, scale, diagnostics)
+        yield Contributions(tuple(part), totals.numpy())
+
+
+def _example_totals(
+    task: FederatedTask,
+    clients: Sequence[int],
+    streams: Sequence[Keystream],
+    config: RunConfig,
+    scale: int,
+    diagnostics: Diagnostics,
+) -> Tensor:
+    rate = config.federation.sample_rate
+    sampled = [
+        poisson_sample(task.clients[client], rate, stream.child("sample"))
+        for client, stream in zip(clients, streams, strict=True)
+    ]
+    records = np.concatenate(sampled) if sampled else np.zeros(0, np.int64)
+    owners = np.repeat(np.arange(len(clients)), [len(ids) for ids in sampled])
+    gradient = PrivateGradient(task.model, config.privacy.clip_norm, scale)
+    totals = torch.zeros(len(clients), gradient.length, dtype=torch.int64)
+    size = config.engine.batch_size
+    for start in range(0, len(records), size):
+        rows = owners[start : start + size]
+        first, last = int(rows[0]), int(rows[-1])
+        result = gradient(
+            task.batch(records[start : start + size]),
+            task.loss,
+            segments=torch.from_numpy(rows - first),
+            num_segments=last - first + 1,
+        )
+        totals[first : last + 1] += result.total
+        _count(diagnostics, len(rows), result.clipped, result.nonfinite, result.losses)
+    return totals
+
+
+def _client_totals(
+    task: FederatedTask,
+    theta: Tensor,
+    clients: Sequence[int],
+    streams: Sequence[Keystream],
+    config: RunConfig,
+    scale: int,
+    diagnostics: Diagnostics,
+) -> Tensor:
+    totals = torch.zeros(len(clients), len(theta), dtype=torch.int64)
+    for row, (client, stream) in enumerate(zip(clients, streams, strict=True)):
+        if not poisson_coin(config.federation.sample_rate, stream.child("sample")):
+            continue
+        update = local_update(task, theta, task.clients[client], config.client, stream.child("order"))[None]
+        result = clip_and_sum_counted(update, squared_norms(update), config.privacy.clip_norm, scale=scale)
+        totals[row] = result.total
+        _count(diagnostics, 1, result.clipped, result.nonfinite, torch.zeros(0))
+    return totals
+
+
+def _count(diagnostics: Diagnostics, samples: int, clipped: int, nonfinite: int, losses: Tensor) -> None:
+    diagnostics.samples += samples
+    diagnostics.clipped += clipped
+    diagnostics.nonfinite += nonfinite
+    diagnostics.loss_sum += float(losses.nan_to_num(0.0, 0.0, 0.0).sum())

@@ -1,0 +1,1 @@
+"""Engines: what drives the rounds. `local` simulates every client in one process."""

@@ -1,0 +1,237 @@
+"""The local engine: every client simulated in one process, rounds one after another.
+
+Takes a task, a configuration, a run folder and an aggregator; leaves a run folder whose ledger was written before
+every opening. It can be interrupted at any moment and resumed: a crash can only make the ledger over-count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from fl_core.adapters import flat_adapter, load_flat_adapter
+from fl_core.budget import Budget, BudgetExhausted
+from fl_core.checkpoint import Checkpoint, save_checkpoint
+from fl_core.cohort import Diagnostics, contributions
+from fl_core.config import RunConfig
+from fl_core.optimizers import initial_state, server_step
+from fl_core.privacy.ledger import Ledger, Opening
+from fl_core.privacy_plan import PrivacyPlan
+from fl_core.rounds import open_joint_sum, open_noisy_sum
+from fl_core.run_folder import RunFolder
+from fl_core.sampling import poisson_coin
+from fl_core.task import FederatedTask
+from fl_core.tracking import Tracker
+from secagg.aggregator import Aggregator
+from secagg.errors import AggregationError
+from secagg.messages import RoundSpec, RoundSum
+from secagg.randomness import Keystream
+from secagg.round_state import BelowMinimum
+from secagg.sharing import upload_bytes
+from secagg.smpc import PartyFailure
+
+__all__ = ["LocalEngine", "RoundReport"]
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What the progress display shows after a round."""
+
+    round: int
+    rounds: int
+    survivors: int
+    scores: dict[str, float]
+    epsilons: dict[str, float | None]
+    message: str
+
+
+class LocalEngine:
+    """Runs the rounds of one task.
+
+    Args:
+        task: model, clients, loss, scores.
+        config: the resolved configuration.
+        plan: noise and grid, from `plan_privacy`.
+        folder: the locked run folder.
+        ledger: the run's open ledger.
+        aggregator: plaintext or SMPC.
+        start: checkpoint to go on from, or None.
+    """
+
+    def __init__(
+        self,
+        task: FederatedTask,
+        config: RunConfig,
+        plan: PrivacyPlan,
+        folder: RunFolder,
+        ledger: Ledger,
+        aggregator: Aggregator,
+        start: Checkpoint | None,
+    ) -> None:
+        self.task, self.config, self.plan = task, config, plan
+        self.folder, self.ledger, self.aggregator = folder, ledger, aggregator
+        theta = flat_adapter(task.model) if start is None else start.theta
+        self.state = Checkpoint(
+            0 if start is None else start.round,
+            theta,
+            initial_state(len(theta)) if start is None else start.optimizer,
+            ledger.lines,
+            ledger.head,
+        )
+        load_flat_adapter(task.model, theta)
+        self.budget = Budget(config, plan, ledger)
+        self.tracker = Tracker(folder, self.state.round)
+        self.diagnostics = Diagnostics()
+        seed = config.privacy.insecure_seed
+        self.random = Keystream.system() if seed is None else Keystream.seeded(seed)
+
+    def run(self, on_round: Callable[[RoundReport], None]) -> str:
+        """All remaining rounds; returns why it ended, in words.
+
+        Raises:
+            SottoError: if a round failed more often than `aggregation.retries` allows, or nothing can be written.
+        """
+        rounds = self.config.federation.rounds
+        ended = "all rounds done"
+        try:
+            if self.state.round == 0 and not self.tracker.rows:
+                self._record(0, 0, self.task.evaluate(self.task.model), 0.0, "untuned")
+            while self.state.round < rounds:
+                try:
+                    report = self._round(self.state.round + 1)
+                except BudgetExhausted as stop:
+                    ended = str(stop)
+                    break
+                on_round(report)
+        finally:
+            # Also on Ctrl-C: rounds that are done are kept, the one under way runs again with fresh randomness.
+            self._checkpoint()
+            self.tracker.close()
+        return ended
+
+    def _round(self, number: int) -> RoundReport:
+        started = time.perf_counter()
+        self.diagnostics = Diagnostics()
+        message = ""
+        survivors = 0
+        try:
+            opened = self._open(number)
+        except BelowMinimum as refusal:
+            message = str(refusal)
+            self.state = Checkpoint(number, self.state.theta, self.state.optimizer, self.ledger.lines, self.ledger.head)
+        else:
+            survivors = len(opened.clients)
+            self._step(number, opened)
+        scores: dict[str, float] = {}
+        if number % self.config.engine.eval_every == 0 or number == self.config.federation.rounds:
+            scores = self.task.evaluate(self.task.model)
+        self._record(number, survivors, scores, time.perf_counter() - started, message)
+        if number % self.config.engine.checkpoint_every == 0:
+            self._checkpoint()
+        return RoundReport(number, self.config.federation.rounds, survivors, scores, self.budget.epsilons(), message)
+
+    def _open(self, number: int) -> RoundSum:
+        """Open the round's sum, again with fresh randomness if a party fails; every opening is in the ledger."""
+        for attempt in range(self.config.aggregation.retries + 1):
+            try:
+                return self._attempt(number, attempt)
+            except PartyFailure as failure:
+                if attempt == self.config.aggregation.retries:
+                    raise AggregationError(
+                        f"round {number} was given up after {attempt + 1} attempts: {failure}; the run can be resumed"
+                    ) from None
+        raise AssertionError("unreachable: the loop returns or raises")
+
+    def _attempt(self, number: int, attempt: int) -> RoundSum:
+        config = self.config
+        run = self.ledger.header.run
+        # Labels, not call order, select the streams: a resumed test run draws what the uninterrupted one drew.
+        # An attempt after a failure, or after an opening that the ledger already counts, never repeats a stream.
+        stream = self.random.child("round", number, "opened", self.budget.openings_of(number), "attempt", attempt)
+        everyone = range(config.federation.clients)
+        present = [
+            c
+            for c in everyone
+            if not (config.simulation.dropout and poisson_coin(config.simulation.dropout, stream.child("dropout", c)))
+        ]
+        streams = {client: stream.child("client", client) for client in present}
+        spec = RoundSpec(run, number, attempt, everyone, self.plan.length, config.n_min)
+        self.task.model.train()
+        parts = contributions(
+            self.task,
+            self.state.theta,
+            present,
+            [streams[client] for client in present],
+            config,
+            self.plan.grid.scale,
+            self.diagnostics,
+        )
+
+        def before_opening(clients: frozenset[int]) -> None:
+            self.budget.check(len(clients))
+            self.ledger.append(self._opening(number, clients))
+            self.budget.count(number, len(clients))
+
+        server = stream.child("server")
+        if config.simulation.noise == "aggregate":
+            joint = stream.child("simulation")
+            return open_joint_sum(spec, parts, self.plan.noise, self.aggregator, joint, server, before_opening)
+        return open_noisy_sum(spec, parts, self.plan.noise, self.aggregator, streams, server, before_opening)
+
+    def _opening(self, number: int, clients: frozenset[int]) -> Opening:
+        digest = hashlib.sha256(",".join(str(c) for c in sorted(clients)).encode()).hexdigest()
+        noise = self.plan.noise
+        return Opening(
+            round=number,
+            attempt=self.budget.openings_of(number),
+            survivors=len(clients),
+            set_digest=digest,
+            sigma_steps=noise.server_std if noise.trust == "central" else noise.client_std,
+            noise_multiplier=noise.sum_multiplier(len(clients)),
+        )
+
+    def _step(self, number: int, opened: RoundSum) -> None:
+        config = self.config
+        total = torch.from_numpy(self.plan.grid.decode(opened.total))
+        # Public and fixed, whoever dropped out or was sampled: a data-dependent denominator would leak.
+        members = self.task.records if config.privacy.unit == "example" else config.federation.clients
+        average = total / (config.federation.sample_rate * members)
+        theta, optimizer = server_step(
+            self.state.theta, average, self.state.optimizer, config.server, config.federation.rounds
+        )
+        if not bool(torch.isfinite(theta).all()):
+            raise AggregationError(
+                f"round {number}: the adapter is no longer finite; lower server.learning_rate "
+                f"({config.server.learning_rate})"
+            )
+        load_flat_adapter(self.task.model, theta)
+        self.state = Checkpoint(number, theta, optimizer, self.ledger.lines, self.ledger.head)
+
+    def _checkpoint(self) -> None:
+        if self.state.round:
+            save_checkpoint(self.folder.checkpoints, self.state)
+
+    def _record(self, number: int, survivors: int, scores: dict[str, float], seconds: float, message: str) -> None:
+        row: dict[str, object] = {
+            "round": number,
+            "survivors": survivors,
+            "seconds": round(seconds, 4),
+            "bytes_per_client": upload_bytes(self.plan.length, self.aggregator.parties) if number else 0,
+            **scores,
+        }
+        for view, epsilon in self.budget.epsilons().items():
+            if epsilon is not None:
+                row[f"epsilon_{view}"] = epsilon
+        seen = self.diagnostics
+        if seen.samples:
+            row["simulation/samples"] = seen.samples
+            row["simulation/clipped"] = seen.clipped / seen.samples
+            row["simulation/nonfinite"] = seen.nonfinite
+            row["simulation/loss"] = seen.loss_sum / seen.samples
+        if message:
+            row["message"] = message
+        self.tracker.record(row)

@@ -1,0 +1,230 @@
+"""What a ledger says: its header and its openings, and the canonical lines they are written as.
+
+Takes and gives frozen dataclasses and bytes; touches no file. A line is canonical JSON (sorted keys, no
+spaces, ASCII) with `seq`, `kind`, `body`, `prev` (the hash of the line before) and `hash` (SHA-256 of the
+line's JSON without it). Only the canonical bytes of a line are accepted back, so any changed byte shows.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, TypeVar, get_args
+
+from fl_core.privacy.events import Mechanism, MechanismEvent, Neighbouring, Sampling, check_delta
+from fl_core.privacy.views import Backend, Trust, Unit
+from secagg.errors import SottoError
+
+__all__ = ["FORMAT", "GENESIS", "LedgerError", "LedgerHeader", "Opening", "encode_line", "parse_line"]
+
+FORMAT: Final = 1
+GENESIS: Final = "0" * 64
+
+_Entry = TypeVar("_Entry", "LedgerHeader", "Opening")
+
+
+class LedgerError(SottoError):
+    """A ledger that cannot be trusted or written: one sentence naming the file and the line."""
+
+
+@dataclass(frozen=True)
+class LedgerHeader:
+    """What stays the same over a run; the first line of its ledger.
+
+    Attributes:
+        run: the run's id.
+        unit, trust, backend: as in `views.views`.
+        mechanism, neighbouring, sampling, sample_rate, cohort, population: as in `MechanismEvent`.
+        delta: the run's delta.
+        clip_norm: L2 bound C of one protected contribution.
+        scale: grid steps per clip norm, the integer L2 bound of one contribution; None only for `gaussian`.
+        dimension: coordinates of an opened sum.
+        clients: clients of the run.
+        n_min: survivors below which no sum is opened.
+        colluders: surviving clients assumed to share their secrets with the aggregators.
+        noise_source: `system` (keyed by the operating system) or `seeded` (test mode: the run is
+            non-private).
+        simulation_noise: `per_client` draws, or one draw of the `aggregate` noise by a simulation.
+        target_epsilon: the release epsilon the noise was calibrated to, if it was.
+        warnings: sentences that must be shown with every epsilon of the run.
+        version: of this format.
+    """
+
+    run: str
+    unit: str
+    trust: str
+    mechanism: str
+    neighbouring: str
+    delta: float
+    clip_norm: float
+    scale: float | None
+    dimension: int
+    clients: int
+    n_min: int
+    sample_rate: float | None = 1.0
+    sampling: str = "poisson"
+    cohort: int | None = None
+    population: int | None = None
+    colluders: int = 0
+    backend: str = "smpc"
+    noise_source: str = "system"
+    simulation_noise: str = "per_client"
+    target_epsilon: float | None = None
+    warnings: tuple[str, ...] = ()
+    version: int = FORMAT
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "warnings", tuple(self.warnings))
+        for key, allowed in _CHOICES.items():
+            if getattr(self, key) not in allowed:
+                raise LedgerError(f'"{key}" must be one of {", ".join(allowed)}, not {getattr(self, key)!r}.')
+        if not isinstance(self.run, str) or not self.run:
+            raise LedgerError('"run" must be a string that is not empty.')
+        if self.version != FORMAT:
+            raise LedgerError(f"the format version must be {FORMAT}, not {self.version!r}.")
+        if not all(isinstance(warning, str) for warning in self.warnings):
+            raise LedgerError('"warnings" must be a list of strings.')
+        _number("clip_norm", self.clip_norm, positive=True)
+        for key in ("scale", "target_epsilon"):
+            if getattr(self, key) is not None:
+                _number(key, getattr(self, key), positive=True)
+        for key, least in (("dimension", 1), ("clients", 1), ("n_min", 1), ("colluders", 0)):
+            _integer(key, getattr(self, key), least)
+        try:
+            check_delta(self.delta)
+            MechanismEvent(
+                self.mechanism,  # type: ignore[arg-type]
+                1.0,
+                1,
+                self.sample_rate,
+                self.sampling,  # type: ignore[arg-type]
+                self.cohort,
+                self.population,
+            )
+        except SottoError as error:
+            raise LedgerError(str(error)) from None
+        if self.n_min > self.clients:
+            raise LedgerError(f'"n_min" is {self.n_min}, which is above the {self.clients} clients.')
+        if self.scale is None and self.mechanism != "gaussian":
+            raise LedgerError(f'"scale" is missing; {self.mechanism} noise is drawn on a grid.')
+
+
+@dataclass(frozen=True)
+class Opening:
+    """One sum that was opened, or could have been: it is written before the opening.
+
+    Attributes:
+        round: from 0.
+        attempt: from 0; a retried round is a new opening and counts again.
+        survivors: how many clients' messages are in the sum.
+        set_digest: SHA-256 (hex) of the set of their ids.
+        noise_multiplier: realised noise of this very sum: the standard deviation of all noise in it, over the
+            clip norm. With equal shares it is sigma_steps sqrt(survivors) / scale; under trust `central`,
+            sigma_steps / scale; 0 only under trust `none`.
+        sigma_steps: standard deviation of one noise share in grid steps (under `central`, of the server's
+            noise).
+        steps: how many such openings the entry stands for.
+        note: anything else to keep.
+    """
+
+    round: int
+    attempt: int
+    survivors: int
+    set_digest: str
+    noise_multiplier: float
+    sigma_steps: float
+    steps: int = 1
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for key, least in (("round", 0), ("attempt", 0), ("survivors", 1), ("steps", 1)):
+            _integer(key, getattr(self, key), least)
+        _number("noise_multiplier", self.noise_multiplier)
+        _number("sigma_steps", self.sigma_steps)
+        digest = self.set_digest
+        if not isinstance(digest, str) or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise LedgerError('"set_digest" must be 64 lower-case hexadecimal digits.')
+        if not isinstance(self.note, str):
+            raise LedgerError('"note" must be a string.')
+
+    def check_against(self, header: LedgerHeader) -> None:
+        """Raise LedgerError where the opening cannot belong to the run or claims noise that was not added."""
+        if self.survivors > header.clients:
+            raise LedgerError(f'"survivors" is {self.survivors}, which is above the {header.clients} clients.')
+        if self.survivors < header.n_min:
+            raise LedgerError(f'"survivors" is {self.survivors}, which is below the minimum of {header.n_min}.')
+        if self.noise_multiplier == 0.0:
+            if header.trust != "none":
+                raise LedgerError(f'"noise_multiplier" must be above 0 under trust {header.trust}.')
+        elif header.scale is not None:
+            shares = 1 if header.trust == "central" else self.survivors
+            added = self.sigma_steps * math.sqrt(shares) / header.scale
+            if self.noise_multiplier > added * (1.0 + 1e-9):
+                raise LedgerError(
+                    f'"noise_multiplier" is {self.noise_multiplier:g}, but shares of {self.sigma_steps:g} '
+                    f"grid steps only add up to {added:g}."
+                )
+
+
+def encode_line(seq: int, entry: LedgerHeader | Opening, prev: str) -> tuple[bytes, str]:
+    """The whole line, newline included, and its hash."""
+    record: dict[str, Any] = {"body": asdict(entry), "kind": _KINDS[type(entry)], "prev": prev, "seq": seq}
+    digest = hashlib.sha256(_canonical(record)).hexdigest()
+    return _canonical({**record, "hash": digest}) + b"\n", digest
+
+
+def parse_line(line: bytes, seq: int, prev: str, kind: type[_Entry]) -> tuple[_Entry, str]:
+    """The entry of one line (without its newline) and its hash.
+
+    Raises:
+        LedgerError: saying what is wrong, as the end of a sentence that names the line.
+    """
+    try:
+        record = json.loads(line.decode("ascii"))
+    except (ValueError, RecursionError):
+        raise LedgerError("is not a whole line of JSON") from None
+    if not isinstance(record, dict) or set(record) != {"body", "hash", "kind", "prev", "seq"}:
+        raise LedgerError("is not a ledger line")
+    digest = record.pop("hash")
+    if hashlib.sha256(_canonical(record)).hexdigest() != digest:
+        raise LedgerError("was changed: its content does not match its hash")
+    if _canonical({**record, "hash": digest}) != line:
+        raise LedgerError("was changed: its bytes are not those that were written")
+    if record["prev"] != prev or record["seq"] != seq:
+        raise LedgerError("does not follow the line before it: lines were removed, added or reordered")
+    body = record["body"]
+    if record["kind"] != _KINDS[kind] or not isinstance(body, dict) or set(body) != {f.name for f in fields(kind)}:
+        raise LedgerError(f"is not the {_KINDS[kind]} that belongs there")
+    try:
+        return kind(**body), digest
+    except (LedgerError, TypeError) as error:
+        raise LedgerError(f"has a value that is not allowed: {str(error).rstrip('.')}") from None
+
+
+_KINDS: Final[dict[type, str]] = {LedgerHeader: "header", Opening: "opening"}
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "unit": get_args(Unit),
+    "trust": get_args(Trust),
+    "mechanism": get_args(Mechanism),
+    "neighbouring": get_args(Neighbouring),
+    "sampling": get_args(Sampling),
+    "backend": get_args(Backend),
+    "noise_source": ("system", "seeded"),
+    "simulation_noise": ("per_client", "aggregate"),
+}
+
+
+def _canonical(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def _number(key: str, value: object, positive: bool = False) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise LedgerError(f'"{key}" must be a finite number, not {value!r}.')
+    if value < 0 or (positive and value == 0):
+        raise LedgerError(f'"{key}" must be {"above" if positive else "at least"} 0, not {value:g}.')
+
+
+def _integer(key: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 10**12:
+        raise LedgerError(f'"{key}" must be an integer from {least} to 10^12, not {value!r}.')

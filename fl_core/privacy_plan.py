@@ -1,0 +1,94 @@
+"""From the configuration to noise: which multiplier, in whose hands, in how many grid steps, and what to warn of.
+
+Takes a `RunConfig` and the vector's length; gives a `PrivacyPlan` that rounds and ledger share, so that what is
+added and what is accounted cannot disagree. Every circumstance that weakens the guarantee becomes a warning here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from fl_core.config import RunConfig
+from fl_core.privacy.calibration import calibrate
+from secagg.encoding import FixedPoint
+from secagg.noise_shares import NoisePlan, plan_noise
+
+__all__ = ["PrivacyPlan", "budget_view", "plan_privacy", "warnings_of"]
+
+
+@dataclass(frozen=True)
+class PrivacyPlan:
+    """Everything about a run's noise that is fixed before its first round.
+
+    Attributes:
+        grid: the fixed-point grid of every contribution.
+        noise: who adds how many steps.
+        noise_multiplier: z that the shares were sized for; 0 with trust none.
+        length: coordinates of one message.
+        warnings: sentences for the ledger and the output.
+    """
+
+    grid: FixedPoint
+    noise: NoisePlan
+    noise_multiplier: float
+    length: int
+    warnings: tuple[str, ...]
+
+
+def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyPlan:
+    """Calibrate (if an epsilon is asked for) and size the noise.
+
+    The epsilon is met by the view of `budget_view` with n_min survivors, `colluders` of them dishonest, and all
+    rounds opened; more survivors only add noise.
+
+    Args:
+        config: the resolved configuration.
+        length: coordinates of one message.
+        contributions: most protected contributions in one sum (records, or clients), which must fit the ring.
+
+    Raises:
+        SottoError: if the epsilon cannot be reached, or noise or sums do not fit the grid or the ring.
+    """
+    p, f = config.privacy, config.federation
+    grid = FixedPoint(2**p.scale_bits)
+    clip_steps = grid.clip_steps(p.clip_norm)
+    multiplier = 0.0
+    if p.trust != "none":
+        multiplier = p.noise_multiplier or calibrate(
+            cast(float, p.epsilon),
+            p.delta,
+            sample_rate=f.sample_rate,
+            steps=f.rounds,
+            mechanism=p.mechanism,
+            accountant="rdp",
+        )
+    noise = plan_noise(p.mechanism, p.trust, multiplier, clip_steps, config.n_min - f.colluders)
+    grid.check_headroom(contributions, p.clip_norm, noise.sum_std(f.clients))
+    return PrivacyPlan(grid, noise, multiplier, length, warnings_of(config))
+
+
+def budget_view(config: RunConfig) -> str:
+    """The view whose epsilon `privacy.epsilon` limits: the strongest adversary that the trust model names."""
+    if config.privacy.trust == "local":
+        return "local"
+    if config.privacy.trust == "distributed" and config.aggregation.backend == "smpc":
+        return "aggregators"
+    return "release"
+
+
+def warnings_of(config: RunConfig) -> tuple[str, ...]:
+    """What the ledger's header cannot say by itself (see `standing_warnings`) but every reader must know."""
+    p = config.privacy
+    found = []
+    if config.aggregation.backend == "plaintext" and p.trust != "none":
+        found.append(
+            "plaintext aggregation: the server receives every client's message, so only the local view holds against it"
+        )
+    if p.mechanism == "gaussian" and p.trust != "none":
+        found.append(
+            "gaussian: epsilon is that of the idealised real-valued mechanism, not of the rounded floats that ran"
+        )
+    if config.simulation.dropout > 0:
+        found.append(f"simulation: each client vanished with probability {config.simulation.dropout} in each round")
+    return tuple(found)

@@ -1,0 +1,166 @@
+"""The run folder on disk: one process at a time, every file whole or absent.
+
+Layout: `config.yaml` (resolved), `metrics.jsonl`, `ledger.jsonl`, `checkpoints/`, `adapter/`, `figures/`,
+`tensorboard/`, `summary.json`. It must never overwrite a run that it was not told to overwrite, and never leave a
+half-written file behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from secagg.errors import SottoError
+
+__all__ = ["RunFolder", "StorageError", "storage_errors", "write_atomically"]
+
+
+class StorageError(SottoError):
+    """The run folder cannot be used or written."""
+
+
+@contextlib.contextmanager
+def storage_errors(what: Path) -> Iterator[None]:
+    """Turn an OSError while writing `what` into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{what} cannot be written: {error.strerror or error}; what was written before is intact, "
+            "free space or choose another --out, then use --resume"
+        ) from None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` in one step, on disk before returning.
+
+    Raises:
+        StorageError: if the disk is full or not writable; the old content stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with storage_errors(path):
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class RunFolder:
+    """An opened and locked run folder; use as a context manager.
+
+    Args:
+        path: the folder.
+        resume: continue what is there; else the folder must hold no run.
+        overwrite: delete a run that is there.
+
+    Raises:
+        StorageError: if another process holds the folder, a run is there already, or there is none to resume.
+    """
+
+    def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
+        self.path = path
+        with storage_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = (path / ".lock").open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise StorageError(f"{path} is in use by another run; wait for it or choose another --out") from None
+        holds_run = self.config_path.exists()
+        try:
+            if holds_run and overwrite and not resume:
+                self._clear()
+            elif holds_run and not resume:
+                raise StorageError(f"{path} already holds a run; use --resume, --overwrite or another --out")
+            elif resume and not holds_run:
+                raise StorageError(f"{path} holds no run to resume (no config.yaml)")
+            with storage_errors(path):
+                for folder in (self.checkpoints, self.figures):
+                    folder.mkdir(exist_ok=True)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def config_path(self) -> Path:
+        """Resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_path(self) -> Path:
+        """One JSON object per round."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def ledger_path(self) -> Path:
+        """The privacy ledger."""
+        return self.path / "ledger.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints of the round loop."""
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter in PEFT's format."""
+        return self.path / "adapter"
+
+    @property
+    def figures(self) -> Path:
+        """Drawings."""
+        return self.path / "figures"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard events."""
+        return self.path / "tensorboard"
+
+    @property
+    def summary_path(self) -> Path:
+        """The run's row in result tables; there once the run has ended."""
+        return self.path / "summary.json"
+
+    def write_json(self, path: Path, value: Any) -> None:
+        """Write strict JSON atomically."""
+        write_atomically(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+    def close(self) -> None:
+        """Release the lock."""
+        self._lock.close()
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _clear(self) -> None:
+        # Only what a run writes: a mistyped --out must not cost somebody else's files.
+        for file in (self.metrics_path, self.ledger_path, self.summary_path, self.config_path):
+            file.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.adapter, self.figures, self.tensorboard):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

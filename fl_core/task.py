@@ -1,0 +1,47 @@
+"""What a federated experiment consists of, once data and model are there.
+
+A frozen description that the engines run; it holds no privacy decision and no randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from peft import PeftModel
+from torch import Tensor
+
+__all__ = ["FederatedTask"]
+
+
+@dataclass(frozen=True)
+class FederatedTask:
+    """A model with its adapter, records divided over clients, and how to score.
+
+    Attributes:
+        name: for tables and figures.
+        model: frozen base with a trainable adapter.
+        clients: record indices of each client, `[n_i]` int64; an empty client is legal.
+        batch: record indices -> the model's inputs, as `fl_core.private_gradient.forward` takes them.
+        loss: `(model_output, inputs) -> [b]`.
+        evaluate: scores of the model on public test data.
+        source: where the records come from, in words.
+        notes: what a reader of the results must know (a stand-in data set, say).
+    """
+
+    name: str
+    model: PeftModel
+    clients: tuple[NDArray[np.int64], ...]
+    batch: Callable[[NDArray[np.int64]], Any]
+    loss: Callable[[Any, Any], Tensor]
+    evaluate: Callable[[PeftModel], dict[str, float]]
+    source: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def records(self) -> int:
+        """Number of records over all clients; public, and part of the fixed denominator."""
+        return sum(len(ids) for ids in self.clients)

@@ -1,0 +1,88 @@
+"""Where a run's numbers go: `metrics.jsonl` and TensorBoard.
+
+Only what was released is written as a metric: scores on public test data, epsilons, counts of survivors, bytes and
+seconds. Simulation diagnostics (clipped samples, private losses) carry the prefix `simulation/`, because in a
+deployment nobody could see them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fl_core.run_folder import RunFolder, StorageError, storage_errors, write_atomically
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+__all__ = ["Tracker", "read_metrics"]
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Rounds recorded so far, oldest first; a torn last line (a crash while writing) is left out.
+
+    Raises:
+        StorageError: if a line before the last is not JSON.
+    """
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number == len(lines):
+                break
+            raise StorageError(f"{path} line {number} is not JSON; restore the file or start a new run") from None
+    return rows
+
+
+class Tracker:
+    """Appends rows for rounds; on resume, rows after the checkpoint are dropped because their rounds run again.
+
+    Args:
+        folder: the run folder.
+        done: rounds that the checkpoint holds.
+    """
+
+    def __init__(self, folder: RunFolder, done: int) -> None:
+        self._path = folder.metrics_path
+        self.rows = [row for row in read_metrics(self._path) if row["round"] <= done]
+        kept = "".join(_line(row) for row in self.rows)
+        write_atomically(self._path, kept.encode())
+        self._board = _summary_writer(folder.tensorboard, done)
+
+    def record(self, row: Mapping[str, Any]) -> None:
+        """Append one round's row (strict JSON numbers and strings)."""
+        self.rows.append(dict(row))
+        with storage_errors(self._path), self._path.open("a", encoding="utf-8") as handle:
+            handle.write(_line(row))
+            handle.flush()
+            os.fsync(handle.fileno())
+        for key, value in row.items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and key != "round":
+                self._board.add_scalar(key, value, row["round"])
+
+    def close(self) -> None:
+        """Flush TensorBoard."""
+        self._board.close()
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(dict(row), sort_keys=True, allow_nan=False) + "\n"
+
+
+def _summary_writer(folder: Path, done: int) -> SummaryWriter:
+    # tensorboard logs about missing optional parts at import; nothing of it concerns the user of a run.
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)
+    from torch.utils.tensorboard import SummaryWriter
+
+    with storage_errors(folder):
+        return SummaryWriter(str(folder), purge_step=done + 1 if done else None)

@@ -1,0 +1,25 @@
+"""Tensors in, tensors out: per-sample LoRA gradients, clipping, integer encoding and noise.
+
+Takes and gives plain tensors. Knows nothing of clients, rounds, budgets or files, and never decides whether a
+result may be released. `kernels.reference` is the float64 specification that everything else is tested against.
+"""
+
+from kernels.clip_sum import ClipSum, clip_and_sum, clip_and_sum_counted
+from kernels.gaussian import add_gaussian_noise
+from kernels.lora_grad import (
+    conv2d_per_sample_grad,
+    linear_per_sample_grad,
+    lora_embedding_per_sample_grads,
+    lora_per_sample_grads,
+)
+
+__all__ = [
+    "ClipSum",
+    "add_gaussian_noise",
+    "clip_and_sum",
+    "clip_and_sum_counted",
+    "conv2d_per_sample_grad",
+    "linear_per_sample_grad",
+    "lora_embedding_per_sample_grads",
+    "lora_per_sample_grads",
+]

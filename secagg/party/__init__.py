@@ -1,0 +1,1 @@
+"""One SMPC party: a process of its own that holds one share of every message and joins the others through CrypTen."""

@@ -1,0 +1,66 @@
+"""The adapter is one flat vector in a fixed order, trains nothing else, and is PEFT's own format on disk."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import nn
+
+from fl_core.adapters import (
+    attach_adapter,
+    flat_adapter,
+    load_flat_adapter,
+    save_adapter,
+    trainable_parameters,
+)
+from fl_core.config import LoraSettings
+from secagg.errors import SottoError
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 2, 3)
+        self.fc = nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+def test_only_the_adapter_is_trainable_and_the_first_output_is_the_bases():
+    net = Net()
+    x = torch.randn(4, 1, 5, 5)
+    before = net(x)
+    model = attach_adapter(net, LoraSettings(rank=2, targets=["fc", "conv"]))
+    assert all("lora_" in name for name, _ in trainable_parameters(model))
+    torch.testing.assert_close(model(x), before)
+
+
+def test_the_initial_value_depends_on_the_public_seed_alone():
+    one, two, other = (attach_adapter(Net(), LoraSettings(targets=["fc"], seed=s)) for s in (3, 3, 4))
+    assert torch.equal(flat_adapter(one), flat_adapter(two))
+    assert not torch.equal(flat_adapter(one), flat_adapter(other))
+
+
+def test_flat_vectors_round_trip_and_come_back_from_disk(tmp_path):
+    model = attach_adapter(Net(), LoraSettings(targets=["fc", "conv"]))
+    theta = torch.randn(len(flat_adapter(model)))
+    load_flat_adapter(model, theta)
+    assert torch.equal(flat_adapter(model), theta)
+    save_adapter(model, tmp_path / "adapter")
+    again = PeftModel.from_pretrained(Net(), tmp_path / "adapter", is_trainable=True)
+    assert torch.equal(flat_adapter(again), theta)
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(3), torch.full((20,), float("nan"))])
+def test_vectors_that_do_not_fit_are_refused(bad):
+    model = attach_adapter(Net(), LoraSettings(rank=4, targets=["fc"]))
+    with pytest.raises(ValueError, match="adapter"):
+        load_flat_adapter(model, bad)
+
+
+def test_an_unknown_layer_is_named():
+    with pytest.raises(SottoError, match="no layer is called 'attention'; allowed: conv, fc"):
+        attach_adapter(Net(), LoraSettings(targets=["attention"]))

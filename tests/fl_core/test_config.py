@@ -1,0 +1,96 @@
+"""Every wrong key, type and impossible combination is one sentence that names the key and what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from fl_core.config import ConfigError, RunConfig, load_config, parse_config, save_config
+
+GOOD = {"privacy": {"epsilon": 2.0}}
+
+
+def parse(*overrides, config=GOOD):
+    return parse_config(OmegaConf.create(config), list(overrides), "run.yaml")
+
+
+def test_defaults_with_an_epsilon_are_valid_and_typed():
+    config = parse("federation.clients=10", "lora.targets=[fc,conv1]")
+    assert isinstance(config, RunConfig)
+    assert config.federation.clients == 10
+    assert config.lora.targets == ["fc", "conv1"]
+    assert config.n_min == 10
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["federation.client=5"], "unknown key federation.client; did you mean clients"),
+        (["privacyy.epsilon=1"], "did you mean privacy"),
+        (["privacy.epsilon.value=1"], "below a plain value"),
+        (["federation.clients=many"], "federation.clients"),
+        (["federation.clients"], "is not key=value"),
+        (["federation.clients=0"], "federation.clients is 0; allowed: 1 or more"),
+        (["federation.n_min=101"], "federation.n_min is 101; allowed: 1 to federation.clients \\(100\\)"),
+        (["federation.n_min=10", "federation.colluders=10"], "federation.colluders is 10; allowed: 0 to"),
+        (["federation.sample_rate=0"], "sample_rate"),
+        (["federation.sample_rate=1.5"], "sample_rate"),
+        (["privacy.trust=none"], "trust is none"),
+        (["privacy.trust=nobody"], "none, central, local, distributed"),
+        (["privacy.noise_multiplier=1"], "both set"),
+        (["privacy.epsilon=null"], "both missing"),
+        (["privacy.epsilon=-1"], "privacy.epsilon is -1"),
+        (["privacy.epsilon=.nan"], "privacy.epsilon is nan"),
+        (["privacy.delta=1"], "privacy.delta"),
+        (["privacy.clip_norm=0"], "privacy.clip_norm"),
+        (["privacy.clip_norm=.inf"], "privacy.clip_norm"),
+        (["privacy.scale_bits=41"], "scale_bits"),
+        (["privacy.mechanism=laplace"], "gaussian, discrete_gaussian"),
+        (["privacy.unit=user"], "example, client"),
+        (["aggregation.backend=tee"], "plaintext, smpc"),
+        (["aggregation.parties=1"], "one party alone would see every update"),
+        (["simulation.dropout=1"], "simulation.dropout"),
+        (["server.optimizer=lion"], "sgd, momentum, adam"),
+        (["lora.targets=[]"], "lora.targets"),
+        (["model.channels=[16]"], "model.channels"),
+        (["engine.batch_size=1.5"], "engine.batch_size"),
+        (["federation.clients=[1"], "overrides"),
+    ],
+)
+def test_bad_values_are_one_sentence(overrides, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        parse(*overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_keys_in_the_file_are_named():
+    with pytest.raises(ConfigError, match="run.yaml: unknown key privacy.epsilom; did you mean epsilon"):
+        parse(config={"privacy": {"epsilom": 2}})
+
+
+def test_a_section_that_is_a_number_is_refused():
+    with pytest.raises(ConfigError, match="privacy must be a section"):
+        parse(config={"privacy": 3})
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("- 1\n- 2\n", "holds a list"),
+        ("a: [1\n", "not valid YAML"),
+        ("privacy:\n\t- x", "not valid YAML"),
+        (None, "does not exist"),
+    ],
+)
+def test_files_that_are_no_configuration_are_refused(tmp_path, content, says):
+    path = tmp_path / "run.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=says):
+        load_config(path, [])
+
+
+def test_a_saved_configuration_loads_as_itself(tmp_path):
+    config = parse("federation.clients=7", "privacy.delta=1e-6")
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml", []) == config

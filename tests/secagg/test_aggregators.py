@@ -1,0 +1,278 @@
+"""Plaintext and SMPC refuse the same things and open the same bits; nothing is opened that must not be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import secagg
+from secagg import ClientMessage, PlaintextAggregator, RoundSpec, SmpcAggregator
+from secagg.errors import AggregationError
+from secagg.party.frames import Frame
+from secagg.randomness import Keystream
+from secagg.round_state import BelowMinimum, MessageRefused
+from secagg.sharing import Shares, split
+from secagg.smpc import PartyFailure
+
+SOURCE = Keystream.system()
+
+
+def spec(clients=range(4), length=3, n_min=2, round_=1, attempt=0):
+    return RoundSpec("run", round_, attempt, clients, length, n_min)
+
+
+def message(aggregator, client, vector, of=None):
+    of = of or spec(length=len(vector))
+    clients = client if isinstance(client, tuple) else (client,)
+    shares = split(np.asarray(vector, dtype=np.int64), aggregator.parties, SOURCE)
+    return ClientMessage(of.run, of.round, of.attempt, clients, shares)
+
+
+def opened(aggregator, vectors, of, hook=None):
+    aggregator.open_round(of)
+    for client, vector in vectors.items():
+        aggregator.submit(message(aggregator, client, vector, of))
+    return aggregator.close(hook)
+
+
+@pytest.fixture(scope="module")
+def smpc():
+    with SmpcAggregator(3, timeout_s=20) as aggregator:
+        yield aggregator
+
+
+@pytest.fixture(params=["plaintext", "smpc"])
+def aggregator(request):
+    if request.param == "plaintext":
+        return PlaintextAggregator()
+    return request.getfixturevalue("smpc")
+
+
+vectors = st.dictionaries(
+    st.integers(0, 5),
+    hnp.arrays(np.int64, 7, elements=st.integers(-(2**63), 2**63 - 1)),
+    min_size=1,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(vectors=vectors)
+def test_smpc_and_plaintext_open_bit_identical_sums_that_equal_the_sum_in_the_ring(smpc, vectors):
+    of = spec(range(6), 7, 1)
+    secure = opened(smpc, vectors, of)
+    plain = opened(PlaintextAggregator(), vectors, of)
+    assert secure.total.dtype == plain.total.dtype == np.int64
+    assert secure.total.tobytes() == plain.total.tobytes()
+    assert secure.clients == plain.clients == frozenset(vectors)
+    for index in range(7):
+        exact = sum(int(v[index]) for v in vectors.values())
+        assert (exact - int(secure.total[index])) % 2**64 == 0
+
+
+def test_messages_that_do_not_belong_are_refused_and_change_nothing(aggregator):
+    of = spec()
+    aggregator.open_round(of)
+    aggregator.submit(message(aggregator, 0, [1, 2, 3]))
+    bad = [
+        (message(aggregator, 0, [9, 9, 9]), "already sent"),
+        (message(aggregator, 7, [9, 9, 9]), "client 7 is not part"),
+        (message(aggregator, 1, [9, 9]), "length 2"),
+        (message(aggregator, 1, [9, 9, 9], spec(round_=2)), "for round 2"),
+        (message(aggregator, 1, [9, 9, 9], spec(attempt=1)), "attempt 1"),
+        (message(aggregator, (1, 1), [9, 9, 9]), "twice"),
+        (message(aggregator, (), [9, 9, 9]), "no client"),
+        (ClientMessage("run", 1, 0, (1,), Shares(np.zeros(3, np.int64), (b"x" * 32,))), "seeds"),
+    ]
+    for wrong, says in bad:
+        with pytest.raises(MessageRefused, match=says):
+            aggregator.submit(wrong)
+    aggregator.submit(message(aggregator, 2, [10, 20, 30]))
+    result = aggregator.close()
+    assert result.total.tolist() == [11, 22, 33]
+    assert result.clients == {0, 2}
+
+
+def test_below_the_minimum_nothing_is_opened_and_the_hook_is_not_called(aggregator):
+    called = []
+    with pytest.raises(BelowMinimum, match="1 clients are left, below n_min 2"):
+        opened(aggregator, {0: [1, 2, 3]}, spec(), called.append)
+    assert not called
+    assert opened(aggregator, {0: [1, 2, 3], 1: [1, 1, 1]}, spec()).total.tolist() == [2, 3, 4]
+
+
+def test_the_hook_runs_before_the_opening_with_the_agreed_clients_and_can_stop_it(aggregator):
+    def stop(clients):
+        assert clients == {1, 3}
+        raise RuntimeError("the ledger is full")
+
+    with pytest.raises(RuntimeError, match="ledger"):
+        opened(aggregator, {1: [1, 2, 3], 3: [1, 2, 3]}, spec(), stop)
+    with pytest.raises(AggregationError, match="no round is open"):
+        aggregator.close()
+    assert opened(aggregator, {0: [5, 5, 5], 1: [1, 1, 1]}, spec()).total.tolist() == [6, 6, 6]
+
+
+def test_a_new_round_forgets_the_one_before(aggregator):
+    aggregator.open_round(spec())
+    aggregator.submit(message(aggregator, 0, [100, 100, 100]))
+    assert opened(aggregator, {0: [1, 1, 1], 1: [1, 1, 1]}, spec(attempt=1)).total.tolist() == [2, 2, 2]
+
+
+def test_an_aborted_round_cannot_be_closed(aggregator):
+    aggregator.open_round(spec())
+    aggregator.abort()
+    with pytest.raises(AggregationError, match="no round is open"):
+        aggregator.submit(message(aggregator, 0, [1, 1, 1]))
+
+
+def test_a_joint_message_counts_all_of_its_clients(aggregator):
+    of = spec(range(1000), 3, 900)
+    result = opened(aggregator, {tuple(range(950)): [7, 8, 9]}, of)
+    assert result.total.tolist() == [7, 8, 9]
+    assert len(result.clients) == 950
+
+
+def test_rounds_over_a_set_of_ids_work_like_ranges(aggregator):
+    of = spec(frozenset({3, 17, 99}), 3, 2)
+    assert opened(aggregator, {17: [1, 2, 3], 99: [1, 2, 3]}, of).clients == {17, 99}
+
+
+@pytest.mark.parametrize("wrong", [{"n_min": 0}, {"n_min": 5}, {"length": 0}, {"length": 2**29}])
+def test_impossible_rounds_are_refused(wrong):
+    with pytest.raises(AggregationError, match="allowed"):
+        spec(**wrong)
+
+
+def test_a_client_that_reached_only_some_parties_does_not_count(smpc):
+    of = spec()
+    smpc.open_round(of)
+    for client in (0, 1):
+        smpc.submit(message(smpc, client, [1, 1, 1]))
+    partial = message(smpc, 2, [50, 50, 50])
+    header = {"kind": "share", "run": "run", "round": 1, "attempt": 0, "clients": [2]}
+    smpc._group.send(0, Frame(header, partial.shares.body.tobytes()))
+    smpc._group.send(1, Frame(header, partial.shares.seeds[0]))
+    result = smpc.close()
+    assert result.clients == {0, 1}
+    assert result.total.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("payload", [b"", b"x" * 31, b"x" * 33, b"x" * 24])
+def test_a_party_ignores_a_share_of_the_wrong_size(smpc, payload):
+    smpc.open_round(spec())
+    for client in (0, 1):
+        smpc.submit(message(smpc, client, [1, 1, 1]))
+    header = {"kind": "share", "run": "run", "round": 1, "attempt": 0, "clients": [2]}
+    smpc._group.send(1, Frame(header, payload))
+    assert smpc.close().total.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("parties", [2, 5])
+def test_other_numbers_of_parties_open_the_same_sum(parties):
+    with SmpcAggregator(parties, timeout_s=60) as aggregator:
+        assert opened(aggregator, {0: [1, 2, 3], 1: [10, -20, 30]}, spec()).total.tolist() == [11, -18, 33]
+
+
+@pytest.mark.parametrize("when", ["between submit and close", "before the opening"])
+def test_a_killed_party_is_named_nothing_comes_back_and_the_next_round_works(smpc, when):
+    of = spec()
+    smpc.open_round(of)
+    for client in (0, 1):
+        smpc.submit(message(smpc, client, [1, 1, 1]))
+
+    def kill(_):
+        os.kill(smpc.pids[1], signal.SIGKILL)
+
+    started = time.monotonic()
+    if when == "between submit and close":
+        kill(None)
+    with pytest.raises(PartyFailure, match=r"party 1 of 3 was killed by signal 9 \(SIGKILL\)"):
+        smpc.close(kill if when == "before the opening" else None)
+    assert time.monotonic() - started < 20  # found by its death, not by the time-out of a hang
+    assert smpc.pids == []
+    assert opened(smpc, {0: [1, 1, 1], 1: [1, 1, 1]}, of).total.tolist() == [2, 2, 2]
+
+
+def test_a_party_that_stands_still_ends_in_a_time_out():
+    with SmpcAggregator(2, timeout_s=2) as aggregator:
+        aggregator.open_round(spec())
+        for client in (0, 1):
+            aggregator.submit(message(aggregator, client, [1, 1, 1]))
+        os.kill(aggregator.pids[1], signal.SIGSTOP)
+        with pytest.raises(PartyFailure, match="no answer within 2 s"):
+            aggregator.close()
+
+
+def test_a_party_that_does_not_read_ends_in_a_time_out_too():
+    with SmpcAggregator(2, timeout_s=2) as aggregator:
+        of = spec(range(40), 100_000, 1)
+        aggregator.open_round(of)
+        os.kill(aggregator.pids[0], signal.SIGSTOP)
+        with pytest.raises(PartyFailure):
+            for client in range(40):
+                aggregator.submit(message(aggregator, client, np.zeros(100_000), of))
+
+
+def test_parties_end_with_their_parent():
+    script = textwrap.dedent("""
+        import os, signal, sys
+        from secagg import RoundSpec, SmpcAggregator
+        aggregator = SmpcAggregator(2, timeout_s=60)
+        aggregator.open_round(RoundSpec("run", 1, 0, range(2), 3, 1))
+        print(*aggregator.pids, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    root = str(Path(secagg.__file__).resolve().parent.parent)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root}
+    )
+    pids = [int(pid) for pid in ended.stdout.split()]
+    assert len(pids) == 2, ended.stderr
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(alive(pid) for pid in pids):
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in pids)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def test_missing_crypten_is_a_sentence_that_says_what_to_install(monkeypatch, tmp_path):
+    (tmp_path / "crypten").mkdir()
+    (tmp_path / "crypten" / "__init__.py").write_text("import a_module_that_does_not_exist\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(PartyFailure, match="pip install --no-deps crypten"), SmpcAggregator(2, 30) as aggregator:
+        aggregator.open_round(spec())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), [((1,), "2 or more"), ((3, 0.0), "above 0"), ((3, float("nan")), "above 0")]
+)
+def test_impossible_groups_are_refused(arguments, says):
+    with pytest.raises(AggregationError, match=says):
+        SmpcAggregator(*arguments)
+
+
+def test_importing_the_package_loads_neither_crypten_nor_opendp():
+    code = "import secagg, secagg.smpc, sys; print([m for m in ('crypten', 'opendp') if m in sys.modules])"
+    root = str(Path(secagg.__file__).resolve().parent.parent)
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": root}
+    )
+    assert out.stdout.strip() == "[]"
