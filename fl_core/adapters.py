@@ -31,7 +31,12 @@ def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
     if missing:
         raise SottoError(f"lora.targets: no layer is called {missing[0]!r}; allowed: {', '.join(sorted(names))}")
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=list(settings.targets)
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=0.0,
+        target_modules=list(settings.targets),
+        rank_pattern=dict(settings.ranks),
+        alpha_pattern=dict(settings.alphas),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

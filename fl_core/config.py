@@ -61,11 +61,11 @@ class PretrainConfig:
 
     data: str = "fashion_mnist"
     classes: list[int] = field(default_factory=list)
-    epochs: int = 5
+    epochs: int = 3
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     shift: int = 2  # random translation of a batch, in pixels
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.2
     seed: int = 0
 
 
@@ -85,6 +85,8 @@ class LoraSettings:
     rank: int = 4
     alpha: float = 8.0
     targets: list[str] = field(default_factory=lambda: ["fc"])
+    ranks: dict[str, int] = field(default_factory=dict)  # layers whose rank is not `rank`
+    alphas: dict[str, float] = field(default_factory=dict)  # layers whose alpha is not `alpha`
     seed: int = 0  # public initial value of the adapter
 
 
@@ -345,6 +347,12 @@ def check(config: RunConfig, where: str) -> None:
         config.lora.targets,
         "at least one layer name, for example [fc]",
     )
+    for layer in (*config.lora.ranks, *config.lora.alphas):
+        need(layer in config.lora.targets, f"lora.ranks or lora.alphas: {layer}", "not in lora.targets", "its layers")
+    for layer, rank in config.lora.ranks.items():
+        need(rank >= 1, f"lora.ranks.{layer}", rank, "1 or more")
+    for layer, alpha in config.lora.alphas.items():
+        need(_positive(alpha), f"lora.alphas.{layer}", alpha, "a number above 0")
     m = config.model
     need(len(m.channels) == 2 and min(m.channels) >= 1, "model.channels", m.channels, "two numbers above 0")
     need(m.pretrain.epochs >= 0, "model.pretrain.epochs", m.pretrain.epochs, "0 or more")

@@ -20,8 +20,8 @@ __all__ = ["ClipSum", "clip_and_sum", "clip_and_sum_counted"]
 # Products of a float32/float64 gradient with its clip factor are rounded; the margin keeps the truncated vector's
 # exact integer norm inside the bound almost always, so that the exact check below rarely has to shrink a sample.
 _SAFETY = 1.0 - 2.0**-20
-# Squares of int64 coordinates up to 2^31 fit int64; the sum of squares of one sample is checked in these bounds.
-_EXACT_LIMIT = 2**31
+# Coordinates worked on at a time, so that a block and its float64 copy stay in the processor's cache.
+_BLOCK = 2**17
 
 
 @dataclass(frozen=True)
@@ -79,67 +79,67 @@ def clip_and_sum_counted(
     """As `clip_and_sum`, with the counts of clipped and of non-finite samples."""
     _check(grads, sq_norms, clip_norm, segments, scale)
     norms = sq_norms.to(torch.float64).sqrt()
-    finite = torch.isfinite(norms) & torch.isfinite(grads).all(1)
-    factors = torch.where(
-        finite, torch.clamp(clip_norm / norms.clamp_min(torch.finfo(torch.float64).tiny), max=1.0), 0.0
-    )
-    clipped = int((finite & (norms > clip_norm)).sum())
-    nonfinite = int((~finite).sum())
-    if nonfinite:
-        # 0 * inf is nan, so the row itself must go, not only its weight.
-        grads = torch.where(finite[:, None], grads, torch.zeros_like(grads))
+    factors = torch.clamp(clip_norm / norms.clamp_min(torch.finfo(torch.float64).tiny), max=1.0)
+    count = 1 if segments is None else _segment_count(segments, num_segments)
     if scale is None:
         dtype = torch.promote_types(grads.dtype, torch.float32)
-        rows = grads.to(dtype) * factors[:, None].to(dtype)
     else:
-        rows = _to_integers(grads, factors, clip_norm, scale)
-    return ClipSum(_segment_sum(rows, segments, num_segments), clipped, nonfinite)
+        dtype = torch.int64
+    total = torch.zeros(count, grads.shape[1], dtype=dtype, device=grads.device)
+    nonfinite = 0
+    step = max(1, _BLOCK // max(1, grads.shape[1]))
+    for start in range(0, grads.shape[0], step):
+        part = slice(start, start + step)
+        block, weights = grads[part], factors[part]
+        finite = torch.isfinite(norms[part]) & torch.isfinite(block).all(1)
+        bad = int((~finite).sum())
+        if bad:
+            nonfinite += bad
+            # 0 * inf is nan, so the row itself must go, not only its weight.
+            block = torch.where(finite[:, None], block, torch.zeros_like(block))
+            weights = torch.where(finite, weights, torch.zeros_like(weights))
+        if scale is None:
+            rows = block.to(dtype) * weights[:, None].to(dtype)
+        else:
+            rows = _to_integers(block, weights, clip_norm, scale)
+        if segments is None:
+            total[0] += rows.sum(0)
+        else:
+            total.index_add_(0, segments[part], rows)
+    clipped = int((torch.isfinite(norms) & (norms > clip_norm)).sum())
+    return ClipSum(total[0] if segments is None else total, clipped, nonfinite)
 
 
 def _to_integers(grads: Tensor, factors: Tensor, clip_norm: float, scale: float) -> Tensor:
     """Scaled and truncated samples, int64 `[b, p]`, every row's exact integer norm at most floor(C * s)."""
     bound = math.floor(clip_norm * scale)
-    # A sample below the clip norm keeps its length; the margin only matters near the bound.
-    weights = (factors * scale * _SAFETY)[:, None]
-    rows = (grads.to(torch.float64) * weights).trunc().to(torch.int64)
-    for index in _rows_above(rows, bound):
+    # A sample below the clip norm keeps its length up to the margin, which only matters near the bound.
+    rows = grads.to(torch.float64, copy=True).mul_((factors * scale * _SAFETY)[:, None]).trunc_()
+    # Whole numbers below 2^53 in float64: the sum of squares errs by far less than 2^-24 relative, so a row that is
+    # further below the bound is inside it for certain; the others are decided in Python's exact integers.
+    square = torch.linalg.vector_norm(rows, dim=1).square()
+    for index in torch.nonzero(square > float(bound) ** 2 * (1 - 2.0**-24)).flatten().tolist():
         rows[index] = _shrink(rows[index], bound)
-    return rows
-
-
-def _rows_above(rows: Tensor, bound: int) -> list[int]:
-    """Indices of rows whose exact integer L2 norm is above `bound`."""
-    if rows.numel() == 0:
-        return []
-    # Exact in int64 while every partial sum stays below 2^63; a wider row is summed in Python integers.
-    approximate = rows.to(torch.float64).square().sum(1)
-    if bound < _EXACT_LIMIT and float(approximate.max()) < 2.0**62:
-        return torch.nonzero(rows.square().sum(1) > bound * bound).flatten().tolist()
-    # float64 sums of squares err by less than 2^-40 relative, so only rows near the bound need exact integers.
-    near = torch.nonzero(approximate > float(bound) ** 2 * (1 - 2.0**-30)).flatten().tolist()
-    return [i for i in near if _exact_square(rows[i]) > bound * bound]
+    return rows.to(torch.int64)
 
 
 def _exact_square(row: Tensor) -> int:
-    return sum(int(v) * int(v) for v in row.tolist())
+    return sum(int(v) ** 2 for v in row.tolist())
 
 
 def _shrink(row: Tensor, bound: int) -> Tensor:
-    """`row` shortened toward zero until its exact integer L2 norm is at most `bound`."""
+    """A row of whole float64 numbers, shortened toward zero until its exact norm is at most `bound`."""
     square = _exact_square(row)
     while square > bound * bound:
-        ratio = bound / math.sqrt(square) * (1 - 2.0**-20)
-        row = (row.to(torch.float64) * ratio).trunc().to(torch.int64)
+        row = (row * (bound / math.sqrt(square) * (1 - 2.0**-20))).trunc()
         square = _exact_square(row)
     return row
 
 
-def _segment_sum(rows: Tensor, segments: Tensor | None, num_segments: int | None) -> Tensor:
-    if segments is None:
-        return rows.sum(0)
-    count = num_segments if num_segments is not None else (int(segments.max()) + 1 if segments.numel() else 0)
-    total = torch.zeros(count, rows.shape[1], dtype=rows.dtype, device=rows.device)
-    return total.index_add_(0, segments, rows)
+def _segment_count(segments: Tensor, num_segments: int | None) -> int:
+    if num_segments is not None:
+        return num_segments
+    return int(segments.max()) + 1 if segments.numel() else 0
 
 
 def _check(grads: Tensor, sq_norms: Tensor, clip_norm: float, segments: Tensor | None, scale: float | None) -> None:

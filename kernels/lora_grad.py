@@ -20,12 +20,18 @@ __all__ = [
     "squared_norms",
 ]
 
+_BLOCK = 2**17  # coordinates
+
 
 def squared_norms(*grads: Tensor) -> Tensor:
     """Squared L2 norm per sample over all given `[b, ...]` tensors, float64 `[b]`."""
     total = torch.zeros(grads[0].shape[0], dtype=torch.float64, device=grads[0].device)
     for grad in grads:
-        total += grad.to(torch.float64).flatten(1).square().sum(1)
+        flat = grad.flatten(1)
+        # A few rows at a time: the float64 copy stays in the processor's cache.
+        step = max(1, _BLOCK // max(1, flat.shape[1]))
+        for start in range(0, flat.shape[0], step):
+            total[start : start + step] += flat[start : start + step].to(torch.float64).square().sum(1)
     return total
 
 

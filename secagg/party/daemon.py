@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,8 +153,16 @@ def main(arguments: list[str] | None = None) -> None:
     channel = Channel(socket.socket(fileno=options.socket), options.timeout)
     folder = Path(options.rendezvous.removeprefix("file://")).parent
     threading.Thread(target=_end_with, args=(options.parent, options.socket, folder), daemon=True).start()
-    group = CryptenGroup(options.rank, options.parties, options.rendezvous)
-    party = Party(options.rank, group, lambda: channel.send(Frame({"kind": "heard"})))
+    try:
+        _serve(channel, options.rank, CryptenGroup(options.rank, options.parties, options.rendezvous))
+    finally:
+        # This thread meets the end of the caller too, and must not cut the other's cleaning short by exiting.
+        if _is_gone(options.parent, options.socket, 0):
+            _leave(folder)
+
+
+def _serve(channel: Channel, rank: int, group: CryptenGroup) -> None:
+    party = Party(rank, group, lambda: channel.send(Frame({"kind": "heard"})))
     try:
         channel.send(Frame({"kind": "ready"}))
         while True:
@@ -162,22 +170,32 @@ def main(arguments: list[str] | None = None) -> None:
             if answer is not None:
                 channel.send(answer)
     except ChannelBroken as end:
-        logger.info("party %d ends: %s", options.rank, end)
+        logger.info("party %d ends: %s", rank, end)
     except AggregationError as error:
-        logger.error("party %d: %s", options.rank, error)
+        logger.error("party %d: %s", rank, error)
         sys.exit(1)
 
 
 def _end_with(parent: int, end: int, folder: Path) -> None:
-    """End this process when its caller is gone, and remove the folder that the caller can no longer remove.
+    """End this process when its caller is gone.
 
     The main thread may be waiting for its peers, deaf to its socket. Linux's parent-death signal will not do: it
-    fires when the *thread* that started the party ends. A fork of the caller may hold the socket open: hence both.
+    fires when the *thread* that started the party ends.
     """
+    while not _is_gone(parent, end, 500):
+        pass
+    _leave(folder)
+
+
+def _is_gone(parent: int, end: int, wait_ms: int) -> bool:
+    """Whether the caller has hung up or died (a fork of it may hold the socket open: hence both)."""
     poller = select.poll()
     poller.register(end, 0)  # hang-ups are always reported
-    while not poller.poll(500) and os.getppid() == parent:
-        pass
+    return bool(poller.poll(wait_ms)) or os.getppid() != parent
+
+
+def _leave(folder: Path) -> NoReturn:
+    """Remove the folder that the caller can no longer remove, and end at once."""
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 

@@ -219,9 +219,13 @@ def test_a_party_that_does_not_read_ends_in_a_time_out_too():
         of = spec(range(40), 100_000, 1)
         aggregator.open_round(of)
         os.kill(aggregator.pids[0], signal.SIGSTOP)
-        with pytest.raises(PartyFailure):
+
+        def flood():
             for client in range(40):
                 aggregator.submit(message(aggregator, client, np.zeros(100_000), of))
+
+        with pytest.raises(PartyFailure, match="party 0 of 2"):
+            flood()
 
 
 def test_parties_end_with_their_parent():

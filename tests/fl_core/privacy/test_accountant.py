@@ -4,7 +4,7 @@ import math
 import subprocess
 import sys
 
-import exact
+from tests.fl_core.privacy import exact
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-import exact
+from tests.fl_core.privacy import exact
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -2,7 +2,7 @@
 
 import itertools
 
-import exact
+from tests.fl_core.privacy import exact
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,7 @@
 import math
 
 import dp_accounting as dpa
-import exact
+from tests.fl_core.privacy import exact
 import numpy as np
 import pytest
 from dp_accounting import rdp as dp_rdp

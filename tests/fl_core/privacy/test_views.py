@@ -1,7 +1,7 @@
 import json
 import math
 
-import exact
+from tests.fl_core.privacy import exact
 import pytest
 
 from fl_core.privacy.events import MechanismEvent, PrivacyError

@@ -1,0 +1,125 @@
+"""The opened sum of zeros has exactly the noise that the ledger claims: every mechanism, trust, backend, drop-out.
+
+The streams are seeded, so these are fixed draws: relative error of a variance over 10^6 coordinates has standard
+deviation sqrt(2 / 10^6) = 0.14 %; a missing share, a wrong clip norm or a factor sqrt(n / (n - 1)) would be far outside.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fl_core.cohort import Contributions
+from fl_core.rounds import open_joint_sum, open_noisy_sum
+from secagg import PlaintextAggregator, RoundSpec, SmpcAggregator
+from secagg.noise_shares import plan_noise
+from secagg.randomness import Keystream
+
+CLIENTS, N_MIN, COLLUDERS, CLIP_STEPS, Z = 6, 4, 1, 2**14, 1.7
+
+
+@pytest.fixture(scope="module")
+def smpc():
+    with SmpcAggregator(3, timeout_s=60) as aggregator:
+        yield aggregator
+
+
+def zeros(clients, length):
+    yield Contributions(tuple(clients), np.zeros((len(clients), length), dtype=np.int64))
+
+
+def open_zeros(aggregator, mechanism, trust, survivors, length=1_000_000, seed=0, joint=False):
+    """The opened sum of zero contributions of `survivors` of six clients, and what the ledger is told."""
+    plan = plan_noise(mechanism, trust, Z, CLIP_STEPS, N_MIN - COLLUDERS)
+    root = Keystream.seeded(seed)
+    spec = RoundSpec("run", 1, 0, range(CLIENTS), length, N_MIN)
+    told = []
+    rest = (root.child("server"), lambda clients: told.append((len(clients), plan.sum_multiplier(len(clients)))))
+    if joint:
+        opened = open_joint_sum(spec, zeros(range(survivors), length), plan, aggregator, root.child("sim"), *rest)
+    else:
+        streams = {client: root.child("client", client) for client in range(survivors)}
+        opened = open_noisy_sum(spec, zeros(range(survivors), length), plan, aggregator, streams, *rest)
+    return opened, told
+
+
+@pytest.mark.parametrize("survivors", [CLIENTS, N_MIN])
+@pytest.mark.parametrize("backend", ["plaintext", "smpc"])
+@pytest.mark.parametrize("trust", ["central", "local", "distributed"])
+@pytest.mark.parametrize("mechanism", ["gaussian", "discrete_gaussian"])
+def test_the_variance_of_a_million_zeros_is_what_the_ledger_says(smpc, mechanism, trust, backend, survivors):
+    aggregator = smpc if backend == "smpc" else PlaintextAggregator()
+    opened, told = open_zeros(aggregator, mechanism, trust, survivors)
+    assert told == [(survivors, told[0][1])]
+    claimed = told[0][1] * CLIP_STEPS
+    assert abs(float(opened.total.astype(np.float64).var()) / claimed**2 - 1) < 0.005
+    assert abs(float(opened.total.mean())) < 5 * claimed / 1000
+
+
+@pytest.mark.parametrize("survivors", [CLIENTS, N_MIN])
+@pytest.mark.parametrize("trust", ["local", "distributed"])
+@pytest.mark.parametrize("mechanism", ["gaussian", "discrete_gaussian"])
+def test_the_joint_draw_of_a_simulation_has_the_same_variance(mechanism, trust, survivors):
+    opened, told = open_zeros(PlaintextAggregator(), mechanism, trust, survivors, joint=True)
+    assert abs(float(opened.total.var()) / (told[0][1] * CLIP_STEPS) ** 2 - 1) < 0.005
+    assert len(opened.clients) == survivors
+
+
+def test_distributed_noise_meets_the_multiplier_even_without_the_colluders_shares():
+    _, told = open_zeros(PlaintextAggregator(), "discrete_gaussian", "distributed", N_MIN, length=10)
+    honest = told[0][1] * math.sqrt((N_MIN - COLLUDERS) / N_MIN)
+    assert Z <= honest < Z * 1.001
+
+
+def test_no_trust_model_opens_the_exact_sum():
+    opened, told = open_zeros(PlaintextAggregator(), "gaussian", "none", CLIENTS, length=100)
+    assert not opened.total.any()
+    assert told == [(CLIENTS, 0.0)]
+
+
+@pytest.mark.parametrize("mechanism", ["gaussian", "discrete_gaussian"])
+@pytest.mark.parametrize("trust", ["none", "central", "local", "distributed"])
+def test_plaintext_and_smpc_open_bit_identical_sums_with_equal_seeds(smpc, mechanism, trust):
+    one, _ = open_zeros(PlaintextAggregator(), mechanism, trust, CLIENTS, length=1000, seed=5)
+    two, _ = open_zeros(smpc, mechanism, trust, CLIENTS, length=1000, seed=5)
+    assert one.total.tobytes() == two.total.tobytes()
+
+
+def test_every_clients_own_message_carries_its_share_and_no_two_are_alike():
+    messages = []
+
+    class Spy(PlaintextAggregator):
+        def submit(self, message):
+            messages.append(message.shares.body.copy())
+            super().submit(message)
+
+    open_zeros(Spy(), "discrete_gaussian", "distributed", CLIENTS, length=200_000)
+    share = math.ceil(Z * CLIP_STEPS / math.sqrt(N_MIN - COLLUDERS))
+    for vector in messages:
+        assert abs(vector.std() / share - 1) < 0.01
+    correlations = np.corrcoef(np.array(messages, dtype=np.float64)) - np.eye(CLIENTS)
+    assert np.abs(correlations).max() < 0.012
+
+
+def test_if_the_ledger_refuses_nothing_is_opened():
+    class Spy(PlaintextAggregator):
+        aborted = 0
+
+        def abort(self):
+            self.aborted += 1
+            super().abort()
+
+    plan = plan_noise("discrete_gaussian", "distributed", Z, CLIP_STEPS, 3)
+    spy = Spy()
+
+    def full(_):
+        raise OSError("disk full")
+
+    spec = RoundSpec("run", 1, 0, range(CLIENTS), 10, N_MIN)
+    root = Keystream.seeded(0)
+    streams = {client: root.child(client) for client in range(CLIENTS)}
+    with pytest.raises(OSError, match="disk full"):
+        open_noisy_sum(spec, zeros(range(CLIENTS), 10), plan, spy, streams, root, full)
+    assert spy.aborted
