@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -13,13 +14,15 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from experiments.summary import COLUMNS, table_row
-from fl_core.engines.local import RoundReport
+
+if TYPE_CHECKING:
+    from fl_core.engines.local import RoundReport
 
 __all__ = ["Progress", "print_result", "print_table"]
 
 
 class Progress:
-    """A progress bar on standard error, or nothing at all when `silent`.
+    """Progress on standard error: a bar in a terminal, a line now and then elsewhere, nothing when `silent`.
 
     Args:
         rounds: rounds of the run.
@@ -28,17 +31,21 @@ class Progress:
     """
 
     def __init__(self, rounds: int, silent: bool, title: str = "") -> None:
-        self._title = title
+        console = Console(stderr=True)
+        self._title = title or "round"
+        self._plain = not silent and not console.is_terminal
+        self._every = max(1, rounds // 10)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[state]}"),
-            console=Console(stderr=True),
-            disable=silent,
+            console=console,
+            disable=silent or self._plain,
+            transient=True,
         )
-        self._task = self._bar.add_task(title or "round", total=rounds, state="")
+        self._task = self._bar.add_task(self._title, total=rounds, state="")
 
     def say(self, text: str) -> None:
         """What is being done before or after the rounds."""
@@ -54,7 +61,10 @@ class Progress:
             if value is not None and view in ("release", "local")
         ]
         parts.append(report.message or f"{report.survivors:,} clients")
-        self._bar.update(self._task, completed=report.round, state="  ".join(parts))
+        state = "  ".join(parts)
+        self._bar.update(self._task, completed=report.round, state=state)
+        if self._plain and (report.round % self._every == 0 or report.message):
+            print(f"{self._title} {report.round}/{report.rounds}  {state}", file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:
         self._bar.start()

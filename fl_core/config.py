@@ -161,7 +161,7 @@ class EngineConfig:
 
     batch_size: int = 1024  # samples through the model at once
     eval_every: int = 1
-    checkpoint_every: int = 5
+    checkpoint_every: int = 1  # a killed process loses, and has paid for, at most the rounds since
     threads: int | None = None
     keep_features: bool = True  # compute once what the frozen layers before all adapted ones give
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from secagg.errors import AggregationError
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
 from secagg.ring import add_wrap
-from secagg.round_state import MessageRefused, RoundState
+from secagg.round_state import MessageRefused, OpenedRounds, RoundState
 
 __all__ = ["Aggregator", "BeforeOpening", "PlaintextAggregator"]
 
@@ -30,7 +30,11 @@ class Aggregator(Protocol):
     name: str
 
     def open_round(self, spec: RoundSpec) -> None:
-        """Start collecting messages; an unfinished round is discarded."""
+        """Start collecting messages; an unfinished round is discarded.
+
+        Raises:
+            AggregationError: if this run, round and attempt was opened before.
+        """
 
     def submit(self, message: ClientMessage) -> None:
         """Take one client's message.
@@ -70,10 +74,12 @@ class PlaintextAggregator:
 
     def __init__(self) -> None:
         self._state: RoundState | None = None
+        self._opened = OpenedRounds()
         self._total: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
     def open_round(self, spec: RoundSpec) -> None:
-        """Start collecting messages."""
+        """Start collecting messages; see `Aggregator.open_round`."""
+        self._opened.refuse_again(spec)
         self._state = RoundState(spec)
         self._total = np.zeros(spec.length, dtype=np.int64)
 
@@ -94,6 +100,7 @@ class PlaintextAggregator:
             state.require_minimum(clients)
             if before_opening is not None:
                 before_opening(clients)
+            self._opened.remember(state.spec)
             return RoundSum(self._total, clients)
         finally:
             self.abort()

@@ -9,12 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["add_wrap", "subtract_wrap", "to_ring"]
-
-
-def to_ring(words: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Random 64-bit words as ring elements, without a copy."""
-    return words.view(np.int64)
+__all__ = ["add_wrap", "subtract_wrap"]
 
 
 def add_wrap(into: NDArray[np.int64], vector: NDArray[np.int64]) -> None:

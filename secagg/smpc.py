@@ -18,7 +18,7 @@ from secagg.errors import AggregationError
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
 from secagg.party.frames import Frame
 from secagg.party.process import PartyFailure, PartyGroup
-from secagg.round_state import BelowMinimum, MessageRefused, RoundState
+from secagg.round_state import BelowMinimum, MessageRefused, OpenedRounds, RoundState
 
 __all__ = ["PartyFailure", "SmpcAggregator"]
 
@@ -47,6 +47,7 @@ class SmpcAggregator:
         self._timeout_s = timeout_s
         self._group: PartyGroup | None = None
         self._state: RoundState | None = None
+        self._opened = OpenedRounds()
 
     @property
     def pids(self) -> list[int]:
@@ -57,8 +58,10 @@ class SmpcAggregator:
         """Start collecting; starts the parties if they are not running.
 
         Raises:
+            AggregationError: if this run, round and attempt was opened before.
             PartyFailure: if they cannot be started or reached.
         """
+        self._opened.refuse_again(spec)
         if self._group is not None and not self._group.alive:
             self.shutdown()  # a party died between rounds, when it held nothing
         if self._group is None:
@@ -114,6 +117,7 @@ class SmpcAggregator:
             state.require_minimum(clients)
             if before_opening is not None:
                 before_opening(clients)
+            self._opened.remember(state.spec)
             answers = self._ask(Frame({"kind": "reveal"}), ("sum",))
             opened = True
         finally:

@@ -28,11 +28,13 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, nothing else")] = False,
 ) -> None:
     """Run one federated experiment and write its folder."""
-    from experiments.display import Progress, print_result
-    from experiments.runs import execute
     from fl_core.config import load_config
 
+    # Before anything heavy is imported: a mistake in a configuration is answered at once.
     parsed = load_config(config, overrides or [])
+    from experiments.display import Progress, print_result
+    from experiments.runs import execute
+
     folder = out or Path("runs") / config.stem
     with Progress(parsed.federation.rounds, silent=quiet or as_json) as progress:
         try:
@@ -55,12 +57,13 @@ def sweep(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress")] = False,
 ) -> None:
     """Run several variants of one configuration; runs that are done are kept, interrupted ones go on."""
-    from experiments.display import Progress, print_table
-    from experiments.report import load_runs, write_report
-    from experiments.runs import execute
     from experiments.sweeps import load_sweep
 
     variants = load_sweep(plan, only or [])
+    from experiments.display import Progress, print_table
+    from experiments.report import load_runs, write_report
+    from experiments.runs import execute
+
     for number, (name, parsed) in enumerate(variants, 1):
         folder = out / name
         if (folder / "summary.json").exists():

@@ -151,7 +151,8 @@ class LocalEngine:
         run = self.ledger.header.run
         # Labels, not call order, select the streams: a resumed test run draws what the uninterrupted one drew.
         # An attempt after a failure, or after an opening that the ledger already counts, never repeats a stream.
-        stream = self.random.child("round", number, "opened", self.budget.openings_of(number), "attempt", attempt)
+        opened_before = self.budget.openings_of(number)
+        stream = self.random.child("round", number, "opened", opened_before, "attempt", attempt)
         everyone = range(config.federation.clients)
         present = [
             c
@@ -159,7 +160,7 @@ class LocalEngine:
             if not (config.simulation.dropout and poisson_coin(config.simulation.dropout, stream.child("dropout", c)))
         ]
         streams = {client: stream.child("client", client) for client in present}
-        spec = RoundSpec(run, number, attempt, everyone, self.plan.length, config.n_min)
+        spec = RoundSpec(run, number, opened_before + attempt, everyone, self.plan.length, config.n_min)
         self.task.model.train()
         parts = contributions(
             self.task,

@@ -27,7 +27,7 @@ from secagg.party.crypten_backend import CryptenGroup, digest
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.randomness import KEY_BYTES
 from secagg.ring import add_wrap
-from secagg.round_state import BelowMinimum, MessageRefused, RoundState
+from secagg.round_state import BelowMinimum, MessageRefused, OpenedRounds, RoundState
 from secagg.sharing import expand
 
 __all__ = ["Party", "main"]
@@ -48,6 +48,7 @@ class Party:
     def __init__(self, rank: int, group: CryptenGroup, heard: Callable[[], None]) -> None:
         self._rank, self._group, self._heard = rank, group, heard
         self._state: RoundState | None = None
+        self._opened = OpenedRounds()
         self._shares: list[tuple[tuple[int, ...], bytes]] = []
         self._agreed: frozenset[int] | None = None
 
@@ -71,9 +72,9 @@ class Party:
         self._forget()
         clients = header["clients"]
         expected = range(clients[0], clients[1]) if header["range"] else tuple(clients)
-        self._state = RoundState(
-            RoundSpec(header["run"], header["round"], header["attempt"], expected, header["length"], header["n_min"])
-        )
+        spec = RoundSpec(header["run"], header["round"], header["attempt"], expected, header["length"], header["n_min"])
+        self._opened.refuse_again(spec)
+        self._state = RoundState(spec)
 
     def _take(self, frame: Frame) -> None:
         if self._state is None or self._agreed is not None:
@@ -121,6 +122,7 @@ class Party:
         if summed != agreed:
             # Only joint messages that overlap differently at two parties can lead here.
             raise ChannelBroken("the agreed clients are not those whose shares are held")
+        self._opened.remember(state.spec)
         total = self._group.reveal(share)
         return Frame(
             {"kind": "sum", "digest": digest(total)},

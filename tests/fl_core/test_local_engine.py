@@ -34,7 +34,9 @@ def stop_after(rounds):
 @pytest.mark.parametrize("unit", ["example", "client"])
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 def test_a_resumed_seeded_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, unit, optimizer):
-    config = tiny_config(f"privacy.unit={unit}", f"server.optimizer={optimizer}", "simulation.dropout=0.2", "federation.n_min=3")
+    config = tiny_config(
+        f"privacy.unit={unit}", f"server.optimizer={optimizer}", "simulation.dropout=0.2", "federation.n_min=3"
+    )
     _, whole = run_tiny(tmp_path / "whole", config)
     with pytest.raises(Stop):
         run_tiny(tmp_path / "parts", config, on_round=stop_after(2))
@@ -170,7 +172,11 @@ def test_realised_epsilon_grows_with_drop_outs_and_stays_within_the_target(tmp_p
     found = {}
     for name, config in (("full", full), ("dropping", dropping)):
         with SmpcAggregator(2, 60) as aggregator:
-            run_tiny(tmp_path / name, tiny_config(*base, "aggregation.backend=smpc", f"simulation.dropout={config.simulation.dropout}"), aggregator)
+            run_tiny(
+                tmp_path / name,
+                tiny_config(*base, "aggregation.backend=smpc", f"simulation.dropout={config.simulation.dropout}"),
+                aggregator,
+            )
         found[name] = summary(read_ledger(tmp_path / name / "ledger.jsonl")).views
     assert found["full"].release.epsilon < found["full"].aggregators.epsilon <= 5
     assert found["full"].aggregators.epsilon < found["dropping"].aggregators.epsilon <= 5

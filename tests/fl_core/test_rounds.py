@@ -6,6 +6,7 @@ deviation sqrt(2 / 10^6) = 0.14 %; a missing share, a wrong clip norm or a facto
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -17,6 +18,7 @@ from secagg import PlaintextAggregator, RoundSpec, SmpcAggregator
 from secagg.noise_shares import plan_noise
 from secagg.randomness import Keystream
 
+ATTEMPTS = itertools.count()
 CLIENTS, N_MIN, COLLUDERS, CLIP_STEPS, Z = 6, 4, 1, 2**14, 1.7
 
 
@@ -34,7 +36,7 @@ def open_zeros(aggregator, mechanism, trust, survivors, length=1_000_000, seed=0
     """The opened sum of zero contributions of `survivors` of six clients, and what the ledger is told."""
     plan = plan_noise(mechanism, trust, Z, CLIP_STEPS, N_MIN - COLLUDERS)
     root = Keystream.seeded(seed)
-    spec = RoundSpec("run", 1, 0, range(CLIENTS), length, N_MIN)
+    spec = RoundSpec("run", 1, next(ATTEMPTS), range(CLIENTS), length, N_MIN)
     told = []
     rest = (root.child("server"), lambda clients: told.append((len(clients), plan.sum_multiplier(len(clients)))))
     if joint:

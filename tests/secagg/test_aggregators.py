@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import signal
 import subprocess
@@ -21,15 +23,23 @@ from secagg import ClientMessage, PlaintextAggregator, RoundSpec, SmpcAggregator
 from secagg.errors import AggregationError
 from secagg.party.frames import Frame
 from secagg.randomness import Keystream
-from secagg.round_state import BelowMinimum, MessageRefused
+from secagg.round_state import BelowMinimum, MessageRefused, OpenedRounds
 from secagg.sharing import Shares, split
 from secagg.smpc import PartyFailure
 
 SOURCE = Keystream.system()
+NUMBERS = itertools.count()
+RUN = {"id": ""}
+
+
+@pytest.fixture(autouse=True)
+def _own_run():
+    """No two tests share a run, because no round of a run is opened twice."""
+    RUN["id"] = f"run-{next(NUMBERS)}"
 
 
 def spec(clients=range(4), length=3, n_min=2, round_=1, attempt=0):
-    return RoundSpec("run", round_, attempt, clients, length, n_min)
+    return RoundSpec(RUN["id"], round_, attempt, clients, length, n_min)
 
 
 def message(aggregator, client, vector, of=None):
@@ -40,6 +50,7 @@ def message(aggregator, client, vector, of=None):
 
 
 def opened(aggregator, vectors, of, hook=None):
+    of = dataclasses.replace(of, attempt=next(NUMBERS))
     aggregator.open_round(of)
     for client, vector in vectors.items():
         aggregator.submit(message(aggregator, client, vector, of))
@@ -92,7 +103,7 @@ def test_messages_that_do_not_belong_are_refused_and_change_nothing(aggregator):
         (message(aggregator, 1, [9, 9, 9], spec(attempt=1)), "attempt 1"),
         (message(aggregator, (1, 1), [9, 9, 9]), "twice"),
         (message(aggregator, (), [9, 9, 9]), "no client"),
-        (ClientMessage("run", 1, 0, (1,), Shares(np.zeros(3, np.int64), (b"x" * 32,))), "seeds"),
+        (ClientMessage(RUN["id"], 1, 0, (1,), Shares(np.zeros(3, np.int64), (b"x" * 32,))), "seeds"),
     ]
     for wrong, says in bad:
         with pytest.raises(MessageRefused, match=says):
@@ -129,6 +140,25 @@ def test_a_new_round_forgets_the_one_before(aggregator):
     assert opened(aggregator, {0: [1, 1, 1], 1: [1, 1, 1]}, spec(attempt=1)).total.tolist() == [2, 2, 2]
 
 
+def test_a_round_is_opened_once_whoever_is_in_it(aggregator):
+    of = spec()
+    aggregator.open_round(of)
+    for client in (0, 1, 2):
+        aggregator.submit(message(aggregator, client, [1, 1, 1], of))
+    aggregator.close()
+    with pytest.raises(AggregationError, match="was opened before; a sum is opened once"):
+        aggregator.open_round(of)
+
+
+def test_a_party_itself_refuses_to_open_a_round_again_for_a_caller_that_forgot(smpc):
+    opened(smpc, {0: [1, 1, 1], 1: [1, 1, 1]}, spec())
+    forgetful, smpc._opened = smpc._opened, OpenedRounds()
+    last = next(iter(sorted(forgetful._opened, key=lambda triple: triple[2])[-1:]))
+    with pytest.raises(PartyFailure, match="was opened before"):
+        smpc.open_round(dataclasses.replace(spec(), attempt=last[2]))
+        smpc.close()
+
+
 def test_an_aborted_round_cannot_be_closed(aggregator):
     aggregator.open_round(spec())
     aggregator.abort()
@@ -160,7 +190,7 @@ def test_a_client_that_reached_only_some_parties_does_not_count(smpc):
     for client in (0, 1):
         smpc.submit(message(smpc, client, [1, 1, 1]))
     partial = message(smpc, 2, [50, 50, 50])
-    header = {"kind": "share", "run": "run", "round": 1, "attempt": 0, "clients": [2]}
+    header = {"kind": "share", "run": RUN["id"], "round": 1, "attempt": 0, "clients": [2]}
     smpc._group.send(0, Frame(header, partial.shares.body.tobytes()))
     smpc._group.send(1, Frame(header, partial.shares.seeds[0]))
     result = smpc.close()
@@ -173,7 +203,7 @@ def test_a_party_ignores_a_share_of_the_wrong_size(smpc, payload):
     smpc.open_round(spec())
     for client in (0, 1):
         smpc.submit(message(smpc, client, [1, 1, 1]))
-    header = {"kind": "share", "run": "run", "round": 1, "attempt": 0, "clients": [2]}
+    header = {"kind": "share", "run": RUN["id"], "round": 1, "attempt": 0, "clients": [2]}
     smpc._group.send(1, Frame(header, payload))
     assert smpc.close().total.tolist() == [2, 2, 2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import itertools
 import os
 import signal
 import subprocess
@@ -24,6 +25,14 @@ from secagg.sharing import split
 from secagg.smpc import PartyFailure
 
 SOURCE = Keystream.system()
+NUMBERS = itertools.count()
+RUN = {"id": ""}
+
+
+@pytest.fixture(autouse=True)
+def _own_run():
+    """No two tests share a run, because no round of a run is opened twice."""
+    RUN["id"] = f"run-{next(NUMBERS)}"
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +42,14 @@ def group():
 
 
 def begin(aggregator, round_, clients=(0,)):
-    aggregator.open_round(RoundSpec("run", round_, 0, range(4), 3, 1))
+    aggregator.open_round(RoundSpec(RUN["id"], round_, 0, range(4), 3, 1))
     for client in clients:
         submit(aggregator, round_, client)
 
 
 def submit(aggregator, round_, client):
     shares = split(np.array([1, 2, 3], dtype=np.int64), aggregator.parties, SOURCE)
-    aggregator.submit(ClientMessage("run", round_, 0, (client,), shares))
+    aggregator.submit(ClientMessage(RUN["id"], round_, 0, (client,), shares))
 
 
 def test_the_party_that_stands_still_is_named_not_those_that_wait_for_it(group):

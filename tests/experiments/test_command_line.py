@@ -1,0 +1,259 @@
+"""`sotto` as its users start it: a run, its folder, resuming, reports, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from peft import PeftModel
+
+from experiments.datasets import load_images
+from experiments.models import Cnn, CnnConfig
+
+CONFIG = {
+    "data": {"name": "digits", "classes": [5, 6, 7, 8, 9]},
+    "model": {
+        "channels": [4, 8],
+        "pretrain": {"data": "digits", "classes": [0, 1, 2, 3, 4], "epochs": 2, "batch_size": 64, "shift": 0},
+    },
+    "lora": {"rank": 4, "alpha": 8},
+    "federation": {"clients": 5, "rounds": 4, "sample_rate": 0.5},
+    "privacy": {"epsilon": 8.0, "delta": 1e-3},
+    "server": {"optimizer": "sgd", "learning_rate": 2.0},
+    "aggregation": {"backend": "plaintext"},
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with `run.yaml`; pre-trained bases are cached below it, and nothing is looked for on the network."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "run.yaml").write_text(yaml.safe_dump(CONFIG))
+    return folder
+
+
+def environment(home, **more):
+    env = {**os.environ, "SOTTO_CACHE": str(home / "cache"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **more}
+    return env
+
+
+def sotto(home, *arguments, **more):
+    command = [sys.executable, "-m", "experiments.cli", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment(home, **more), timeout=200, stdin=subprocess.DEVNULL
+    )
+
+
+def mistake(result):
+    """The one sentence of a user's mistake."""
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in result.stdout + result.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def done(home):
+    """A finished run."""
+    result = sotto(home, "run", str(home / "run.yaml"), "--out", str(home / "done"), "--quiet")
+    assert result.returncode == 0, result.stderr
+    return home / "done", result.stdout
+
+
+def test_a_run_prints_its_table_and_leaves_the_documented_folder(done):
+    folder, printed = done
+    for text in ("digits", "distributed", "discrete_gaussian", "unit example, delta 0.001", "plaintext aggregation"):
+        assert text in printed
+    names = {item.name for item in folder.iterdir()}
+    assert {"config.yaml", "metrics.jsonl", "ledger.jsonl", "checkpoints", "adapter", "figures", "tensorboard"} <= names
+    assert (folder / "figures" / "accuracy.png").stat().st_size > 10_000
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["round"] for row in rows] == [0, 1, 2, 3, 4]
+    assert rows[-1]["epsilon_release"] <= 8
+
+
+def test_the_adapter_loads_with_peft(done):
+    folder, _ = done
+    digits = load_images("digits")
+    base = Cnn(CnnConfig.for_images(digits.image_size, (4, 8), digits.classes))
+    model = PeftModel.from_pretrained(base, folder / "adapter")
+    assert any(parameter.abs().sum() > 0 for name, parameter in model.named_parameters() if "lora_B" in name)
+
+
+def test_the_ledger_command_gives_the_epsilon_of_the_summary(home, done):
+    folder, _ = done
+    answer = json.loads(sotto(home, "ledger", str(folder), "--json").stdout)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert answer["views"]["release"]["epsilon"] == summary["privacy"]["views"]["release"]["epsilon"] <= 8
+    assert answer["openings"] == 4
+
+
+def test_a_flipped_byte_in_the_ledger_is_named_by_line_and_stops_a_resume(home, done, tmp_path):
+    folder, _ = done
+    content = bytearray((folder / "ledger.jsonl").read_bytes())
+    second = content.index(b"\n") + 20
+    content[second] ^= 1
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "ledger.jsonl").write_bytes(bytes(content))
+    assert "line 2" in mistake(sotto(home, "ledger", str(copy)))
+
+
+def test_a_folder_with_a_run_is_not_overwritten(home, done):
+    folder, _ = done
+    assert "already holds a run" in mistake(sotto(home, "run", str(home / "run.yaml"), "--out", str(folder)))
+
+
+def test_resuming_with_another_configuration_names_the_difference(home, done):
+    folder, _ = done
+    result = sotto(home, "run", str(home / "run.yaml"), "lora.rank=8", "--out", str(folder), "--resume")
+    sentence = mistake(result)
+    assert "lora.rank is 8 now and was 4" in sentence
+
+
+def test_reports_draw_several_runs_and_refuse_unfinished_ones(home, done, tmp_path):
+    folder, _ = done
+    result = sotto(home, "report", str(folder), "--out", str(tmp_path / "report"))
+    assert result.returncode == 0, result.stderr
+    assert {item.name for item in (tmp_path / "report").iterdir()} == {"table.md", "runs.json", "accuracy.png"}
+    assert "| done | digits | 5 | example | distributed |" in (tmp_path / "report" / "table.md").read_text()
+    assert "holds no finished run" in mistake(sotto(home, "report", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "absent.yaml"], "absent.yaml does not exist"),
+        (["run", "{home}/run.yaml", "federation.client=3"], "did you mean clients"),
+        (["run", "{home}/run.yaml", "federation.clients=three"], "federation.clients"),
+        (["run", "{home}/run.yaml", "privacy.trust=none"], "privacy.trust is none"),
+        (["run", "{home}/run.yaml", "federation.n_min=9"], "federation.n_min is 9; allowed: 1 to"),
+        (["run", "{home}/run.yaml", "data.name=minst", "data.fallback=refuse"], "did you mean mnist"),
+        (["run", "{home}/run.yaml", "federation.clients=5000"], "5000"),
+        (["run", "{home}/run.yaml", "lora.targets=[attention]"], "no layer is called 'attention'"),
+        (["run", "{home}/run.yaml", "privacy.scale_bits=4"], "raise privacy.scale_bits"),
+        (["run", "{home}/run.yaml", "--ot", "x"], "--ot"),
+        (["epsilon", "--noise-multiplier", "-1", "--sample-rate", "1", "--steps", "1", "--delta", "1e-5"], "noise"),
+        (["ledger", "{home}"], "ledger.jsonl"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_every_mistake_is_one_sentence_and_exit_code_2(home, arguments, says, tmp_path):
+    filled = [argument.format(home=home) for argument in arguments]
+    if filled[0] == "run":
+        filled += ["--out", str(tmp_path / "out")]
+    assert says in mistake(sotto(home, *filled))
+
+
+def test_missing_data_is_replaced_by_the_embedded_set_only_with_a_word(home, tmp_path):
+    arguments = ["run", str(home / "run.yaml"), "data.name=mnist", "model.pretrain.data=fashion_mnist"]
+    arguments += ["--out", str(tmp_path / "out"), "--json"]
+    result = sotto(home, *arguments, SOTTO_DATA=str(tmp_path / "nothing"))
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
+    assert summary["data"] == "digits"
+    assert any("mnist is not here" in note and "digits was used instead" in note for note in summary["notes"])
+    refused = sotto(
+        home, *arguments[:-3], "data.fallback=refuse", "--out", str(tmp_path / "o2"), SOTTO_DATA=str(tmp_path)
+    )
+    assert "SOTTO_DATA" in mistake(refused)
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed_to_its_end(home, tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "experiments.cli", "run", str(home / "run.yaml"), "federation.rounds=400"]
+    command += ["aggregation.backend=smpc", "--out", str(folder)]
+    process = subprocess.Popen(
+        command, env=environment(home), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    metrics = folder / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not metrics.exists() or metrics.read_text().count("\n") < 4):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+    done = metrics.read_text().count("\n")
+    assert done >= 4
+    resumed = sotto(home, *command[3:], "--resume", "--quiet")
+    assert resumed.returncode == 0, resumed.stderr
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [row["round"] for row in rows] == list(range(len(rows)))
+    answer = json.loads(sotto(home, "ledger", str(folder), "--json").stdout)
+    assert answer["views"]["aggregators"]["epsilon"] <= 8
+    # The interrupted round may have been opened and lost; then it is counted twice and the budget ends one round earlier.
+    assert 0 <= answer["openings"] - (len(rows) - 1) <= 1
+
+
+def test_a_killed_process_resumes_from_what_it_had(home, tmp_path):
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "experiments.cli", "run", str(home / "run.yaml"), "federation.rounds=300"]
+    command += ["--out", str(folder), "--quiet"]
+    process = subprocess.Popen(command, env=environment(home), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    metrics = folder / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and (not metrics.exists() or metrics.read_text().count("\n") < 4):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    resumed = sotto(home, *command[3:], "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert rows[-1]["round"] >= 298
+    answer = json.loads(sotto(home, "ledger", str(folder), "--json").stdout)
+    assert answer["views"]["release"]["epsilon"] <= 8
+
+
+def test_sweeps_run_every_variant_once_and_write_one_table(home, tmp_path):
+    (home / "sweep.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "base": "run.yaml",
+                "common": ["federation.rounds=2"],
+                "runs": {"a": ["privacy.epsilon=4"], "none": ["privacy.trust=none", "privacy.epsilon=null"]},
+            }
+        )
+    )
+    for _ in range(2):
+        result = sotto(home, "sweep", str(home / "sweep.yaml"), "--out", str(tmp_path / "sweep"), "--quiet")
+        assert result.returncode == 0, result.stderr
+    assert (tmp_path / "sweep" / "table.md").read_text().count("digits |") == 2
+    assert (tmp_path / "sweep" / "accuracy.png").exists()
+    (home / "bad.yaml").write_text(yaml.safe_dump({"base": "run.yaml", "run": {}}))
+    assert "unknown key run" in mistake(sotto(home, "sweep", str(home / "bad.yaml"), "--out", str(tmp_path / "x")))
+    wrong = sotto(home, "sweep", str(home / "sweep.yaml"), "--only", "b", "--out", str(tmp_path / "x"))
+    assert "no run is called b" in mistake(wrong)
+
+
+def test_data_sets_are_listed_and_verified(home, tmp_path):
+    listed = json.loads(sotto(home, "data", "list", "--json", SOTTO_DATA=str(tmp_path)).stdout)["datasets"]
+    assert {entry["name"]: entry["present"] for entry in listed} == {
+        "digits": True,
+        "fashion_mnist": False,
+        "mnist": False,
+    }
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"cut short")
+    assert "damaged: mnist" in mistake(sotto(home, "data", "verify", "--json", SOTTO_DATA=str(tmp_path)))
+    sentence = mistake(
+        sotto(
+            home,
+            "run",
+            str(home / "run.yaml"),
+            "data.name=mnist",
+            "--out",
+            str(tmp_path / "o"),
+            SOTTO_DATA=str(tmp_path),
+        )
+    )
+    assert "f68b3c2dcbeaaa9fbdd348bbdeb94873" in sentence

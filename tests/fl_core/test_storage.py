@@ -1,0 +1,143 @@
+"""Run folders, checkpoints and metrics: whole or absent, one writer, and damage is named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fl_core import run_folder
+from fl_core.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
+from fl_core.environment import EnvironmentProblem, check_environment
+from fl_core.optimizers import OptimizerState
+from fl_core.run_folder import RunFolder, StorageError, write_atomically
+from fl_core.tracking import Tracker, read_metrics
+
+
+def checkpoint(round_):
+    moments = torch.randn(4, dtype=torch.float64)
+    return Checkpoint(round_, torch.randn(4), OptimizerState(moments, moments + 1, round_), round_ + 1, "ab" * 32)
+
+
+def test_a_second_process_on_one_folder_is_refused(tmp_path):
+    with RunFolder(tmp_path / "run"):
+        code = f"from pathlib import Path; from fl_core.run_folder import RunFolder; RunFolder(Path({str(tmp_path)!r}) / 'run')"
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "is in use by another run" in out.stderr
+    RunFolder(tmp_path / "run").close()
+
+
+def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed_up(tmp_path):
+    with pytest.raises(StorageError, match="holds no run to resume"):
+        RunFolder(tmp_path / "run", resume=True)
+    with RunFolder(tmp_path / "run") as folder:
+        folder.config_path.write_text("a: 1")
+        folder.ledger_path.write_text("x")
+    (tmp_path / "run" / "mine.txt").write_text("keep")
+    with pytest.raises(StorageError, match="already holds a run; use --resume, --overwrite"):
+        RunFolder(tmp_path / "run")
+    with RunFolder(tmp_path / "run", overwrite=True) as folder:
+        assert not folder.config_path.exists()
+        assert not folder.ledger_path.exists()
+    assert (tmp_path / "run" / "mine.txt").read_text() == "keep"
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be written"):
+        RunFolder(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
+def test_an_atomic_write_that_fails_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch, broken):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    if broken == "write":
+        monkeypatch.setattr(run_folder.Path, "open", full)
+    else:
+        monkeypatch.setattr(os, broken, full)
+    with pytest.raises(StorageError, match="No space left on device; what was written before is intact"):
+        write_atomically(path, b"new")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_full_disk_is_a_sentence_on_a_real_full_disk(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+    with pytest.raises(StorageError, match="No space left on device"), run_folder.storage_errors(tmp_path):
+        with open("/dev/full", "wb", buffering=0) as handle:
+            handle.write(b"x")
+
+
+def test_the_newest_checkpoint_comes_back_exactly_and_two_are_kept(tmp_path):
+    saved = [checkpoint(round_) for round_ in (1, 2, 10)]
+    for item in saved:
+        save_checkpoint(tmp_path, item)
+    found = latest_checkpoint(tmp_path)
+    assert found.round == 10
+    assert torch.equal(found.theta, saved[-1].theta)
+    assert torch.equal(found.optimizer.second, saved[-1].optimizer.second)
+    assert (found.ledger_lines, found.ledger_head) == (11, "ab" * 32)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage" * 100, "cut", "flip"])
+def test_a_damaged_checkpoint_is_named_and_executes_nothing(tmp_path, damage):
+    save_checkpoint(tmp_path, checkpoint(3))
+    path = next(tmp_path.iterdir())
+    content = path.read_bytes()
+    if damage == "cut":
+        damage = content[:-5]
+    elif damage == "flip":
+        damage = content.replace(b"optimizer_steps", b"optimizer_stepz")
+    path.write_bytes(damage)
+    with pytest.raises(StorageError, match=r"round-000003.safetensors is damaged"):
+        latest_checkpoint(tmp_path)
+
+
+def test_metrics_after_the_checkpoint_are_dropped_on_resume(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        tracker = Tracker(folder, 0)
+        for round_ in range(4):
+            tracker.record({"round": round_, "accuracy": 0.5})
+        tracker.close()
+        again = Tracker(folder, 2)
+        again.record({"round": 3, "accuracy": 0.75})
+        again.close()
+        assert [(r["round"], r["accuracy"]) for r in read_metrics(folder.metrics_path)] == [
+            (0, 0.5),
+            (1, 0.5),
+            (2, 0.5),
+            (3, 0.75),
+        ]
+        assert list(folder.tensorboard.glob("events.*"))
+
+
+def test_a_torn_last_metrics_line_is_left_out_and_other_damage_is_named(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"round": 0}\n{"round": 1')
+    assert read_metrics(path) == [{"round": 0}]
+    path.write_text('{"round": 0}\n{"rou\n{"round": 2}\n')
+    with pytest.raises(StorageError, match="line 2 is not JSON"):
+        read_metrics(path)
+    assert read_metrics(tmp_path / "absent") == []
+
+
+def test_another_package_called_kernels_is_refused_with_what_to_do(monkeypatch):
+    check_environment()
+    monkeypatch.setattr("fl_core.environment.metadata.version", lambda name: "0.12.1")
+    with pytest.raises(EnvironmentProblem, match=r"'kernels' 0.12.1 .*pip uninstall kernels"):
+        check_environment()
