@@ -81,10 +81,7 @@ def clip_and_sum_counted(
     norms = sq_norms.to(torch.float64).sqrt()
     factors = torch.clamp(clip_norm / norms.clamp_min(torch.finfo(torch.float64).tiny), max=1.0)
     count = 1 if segments is None else _segment_count(segments, num_segments)
-    if scale is None:
-        dtype = torch.promote_types(grads.dtype, torch.float32)
-    else:
-        dtype = torch.int64
+    dtype = torch.promote_types(grads.dtype, torch.float32) if scale is None else torch.int64
     total = torch.zeros(count, grads.shape[1], dtype=dtype, device=grads.device)
     nonfinite = 0
     step = max(1, _BLOCK // max(1, grads.shape[1]))

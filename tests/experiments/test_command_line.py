@@ -191,7 +191,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed_to_its_end(home, tmp_path):
     assert [row["round"] for row in rows] == list(range(len(rows)))
     answer = json.loads(sotto(home, "ledger", str(folder), "--json").stdout)
     assert answer["views"]["aggregators"]["epsilon"] <= 8
-    # The interrupted round may have been opened and lost; then it is counted twice and the budget ends one round earlier.
+    # The interrupted round may have been opened and lost; it is then counted twice and the budget ends a round earlier.
     assert 0 <= answer["openings"] - (len(rows) - 1) <= 1
 
 

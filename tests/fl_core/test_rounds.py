@@ -1,7 +1,7 @@
 """The opened sum of zeros has exactly the noise that the ledger claims: every mechanism, trust, backend, drop-out.
 
 The streams are seeded, so these are fixed draws: relative error of a variance over 10^6 coordinates has standard
-deviation sqrt(2 / 10^6) = 0.14 %; a missing share, a wrong clip norm or a factor sqrt(n / (n - 1)) would be far outside.
+deviation sqrt(2 / 10^6) = 0.14 %; a missing share, a wrong clip norm or a factor sqrt(n / (n - 1)) is far outside.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ def checkpoint(round_):
 
 def test_a_second_process_on_one_folder_is_refused(tmp_path):
     with RunFolder(tmp_path / "run"):
-        code = f"from pathlib import Path; from fl_core.run_folder import RunFolder; RunFolder(Path({str(tmp_path)!r}) / 'run')"
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        code = "import sys, pathlib; from fl_core.run_folder import RunFolder; RunFolder(pathlib.Path(sys.argv[1]))"
+        out = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
         assert "is in use by another run" in out.stderr
     RunFolder(tmp_path / "run").close()
 
@@ -73,9 +73,10 @@ def test_an_atomic_write_that_fails_leaves_the_old_content_and_no_litter(tmp_pat
 def test_a_full_disk_is_a_sentence_on_a_real_full_disk(tmp_path):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full on this system")
+    full = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 (closed below, its write must fail inside the other block)
     with pytest.raises(StorageError, match="No space left on device"), run_folder.storage_errors(tmp_path):
-        with open("/dev/full", "wb", buffering=0) as handle:
-            handle.write(b"x")
+        full.write(b"x")
+    full.close()
 
 
 def test_the_newest_checkpoint_comes_back_exactly_and_two_are_kept(tmp_path):

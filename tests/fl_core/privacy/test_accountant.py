@@ -4,7 +4,6 @@ import math
 import subprocess
 import sys
 
-from tests.fl_core.privacy import exact
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from fl_core.privacy.accountant import choose_accountant, epsilon, idealised
 from fl_core.privacy.events import MechanismEvent, PrivacyError
 from fl_core.privacy.rdp import ORDERS, rdp_of
+from tests.fl_core.privacy import exact
 
 Q_MNIST = 256 / 60_000
 # q, z, T, delta -> PLD, RDP, RDP with the old conversion, published (None where there is no published value)

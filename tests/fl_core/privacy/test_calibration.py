@@ -1,4 +1,3 @@
-from tests.fl_core.privacy import exact
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -6,6 +5,7 @@ from hypothesis import strategies as st
 from fl_core.privacy.accountant import epsilon
 from fl_core.privacy.calibration import calibrate, calibrate_event
 from fl_core.privacy.events import MechanismEvent, PrivacyError
+from tests.fl_core.privacy import exact
 
 # q, T, epsilon, delta -> z by PLD, z by RDP
 TABLE = [

@@ -2,7 +2,6 @@
 
 import itertools
 
-from tests.fl_core.privacy import exact
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +11,7 @@ from scipy import stats
 from fl_core.privacy import discrete
 from fl_core.privacy.events import MechanismEvent
 from fl_core.privacy.rdp import INTEGER_ORDERS, ORDERS, rdp_of
+from tests.fl_core.privacy import exact
 
 SLACK = 1 + 1e-7
 

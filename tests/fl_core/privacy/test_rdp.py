@@ -1,13 +1,13 @@
 import math
 
 import dp_accounting as dpa
-from tests.fl_core.privacy import exact
 import numpy as np
 import pytest
 from dp_accounting import rdp as dp_rdp
 
 from fl_core.privacy.events import MechanismEvent, PrivacyError
 from fl_core.privacy.rdp import INTEGER_ORDERS, ORDERS, epsilon_from_rdp, rdp_of, realised_noise
+from tests.fl_core.privacy import exact
 
 RELATION = dpa.NeighboringRelation
 

@@ -1,11 +1,11 @@
 import json
 import math
 
-from tests.fl_core.privacy import exact
 import pytest
 
 from fl_core.privacy.events import MechanismEvent, PrivacyError
 from fl_core.privacy.views import against_aggregators, against_recipients, local, views
+from tests.fl_core.privacy import exact
 
 DELTA = 1e-5
 
