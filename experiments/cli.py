@@ -56,7 +56,8 @@ def main() -> None:
 
 
 def _fail(sentence: str, code: int) -> None:
-    print(f"error: {sentence}", file=sys.stderr)
+    if sentence:  # `sotto` alone prints its help and has nothing to add
+        print(f"error: {sentence}", file=sys.stderr)
     sys.exit(code)
 
 

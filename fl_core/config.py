@@ -331,6 +331,12 @@ def check(config: RunConfig, where: str) -> None:
     need(_positive(a.timeout_s), "aggregation.timeout_s", a.timeout_s, "seconds above 0")
     need(a.retries >= 0, "aggregation.retries", a.retries, "0 or more")
     need(0 <= config.simulation.dropout < 1, "simulation.dropout", config.simulation.dropout, "0 to below 1")
+    need(
+        config.simulation.dropout == 0 or config.n_min < f.clients,
+        "simulation.dropout",
+        f"{config.simulation.dropout} while federation.n_min asks for all {f.clients} clients",
+        "0, or federation.n_min below federation.clients",
+    )
     need(_positive(s.learning_rate), "server.learning_rate", s.learning_rate, "a number above 0")
     need(0 <= s.momentum < 1, "server.momentum", s.momentum, "0 to below 1")
     need(0 <= s.beta2 < 1, "server.beta2", s.beta2, "0 to below 1")
