@@ -47,7 +47,7 @@ def draw_run(rows: Sequence[dict[str, Any]], summary: dict[str, Any], path: Path
 def draw_comparison(
     runs: Sequence[tuple[str, Sequence[dict[str, Any]], dict[str, Any]]], title: str, path: Path
 ) -> None:
-    """Accuracy by round of several runs, one panel per number of clients, one curve per run.
+    """Accuracy by round of several runs, one column per number of clients; below, the best five points enlarged.
 
     Args:
         runs: (name, metrics rows, summary) of each run.
@@ -56,30 +56,40 @@ def draw_comparison(
     """
     plt = _pyplot()
     counts = sorted({summary["config"]["federation"]["clients"] for _, _, summary in runs})
-    figure, panels = plt.subplots(1, len(counts), figsize=(6.5 * len(counts), 5), sharey=True, squeeze=False)
-    for panel, clients in zip(panels[0], counts, strict=True):
+    names = list(dict.fromkeys(label(summary) for _, _, summary in runs))
+    best = max(summary["accuracy_after"] for _, _, summary in runs)
+    figure, panels = plt.subplots(
+        2, len(counts), figsize=(6.5 * len(counts), 8.5), sharex=True, sharey="row", squeeze=False
+    )
+    for column, clients in enumerate(counts):
         chosen = [run for run in runs if run[2]["config"]["federation"]["clients"] == clients]
-        for index, (_, rows, summary) in enumerate(chosen):
-            scored = [row for row in rows if "accuracy" in row]
-            panel.plot(
-                [row["round"] for row in scored],
-                [row["accuracy"] for row in scored],
-                color=_COLOURS[index % len(_COLOURS)],
-                linestyle=_DASHES[index // len(_COLOURS) % len(_DASHES)],
-                label=f"{label(summary)}: {summary['accuracy_after']:.3f}",
-            )
-        if chosen:
-            untuned = chosen[0][2]["accuracy_before"]
-            panel.axhline(untuned, color="grey", linestyle=":", label=f"untuned: {untuned:.3f}")
-        panel.set_title(f"{clients:,} clients")
-        panel.set_xlabel("round")
-        panel.grid(alpha=0.3)
-        panel.legend(loc="lower right", fontsize=8)
+        for panel in panels[:, column]:
+            for _, rows, summary in chosen:
+                scored = [row for row in rows if "accuracy" in row]
+                index = names.index(label(summary))  # one look per kind of run, the same in every column
+                panel.plot(
+                    [row["round"] for row in scored],
+                    [row["accuracy"] for row in scored],
+                    color=_COLOURS[index % len(_COLOURS)],
+                    linestyle=_DASHES[index % len(_DASHES)],
+                    linewidth=1.3,
+                    label=f"{label(summary)}: {summary['accuracy_after']:.3f}",
+                )
+            panel.grid(alpha=0.3)
+        untuned = chosen[0][2]["accuracy_before"]
+        panels[0][column].axhline(untuned, color="grey", linestyle=":", label=f"untuned: {untuned:.3f}")
+        joint = any(summary["config"]["simulation"]["noise"] == "aggregate" for _, _, summary in chosen)
+        panels[0][column].set_title(f"{clients:,} clients" + (" (simulation: sum noise drawn once)" if joint else ""))
+        panels[0][column].legend(loc="lower right", fontsize=8)
+        panels[1][column].set_xlabel("round")
     panels[0][0].set_ylabel("test accuracy")
     panels[0][0].set_ylim(0, 1)
+    panels[1][0].set_ylabel("test accuracy, enlarged")
+    panels[1][0].set_ylim(best - 0.05, best + 0.005)
     figure.suptitle(title)
+    figure.tight_layout()
     _footnote(figure, [summary for _, _, summary in runs])
-    figure.savefig(path, dpi=130, bbox_inches="tight")
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 

@@ -57,10 +57,12 @@ def write_report(runs: Sequence[Run], out: Path, title: str) -> None:
 
 
 def _markdown(runs: Sequence[Run]) -> str:
-    lines = ["| run | " + " | ".join(COLUMNS) + " |", "|" + "---|" * (len(COLUMNS) + 1)]
-    notes: dict[str, None] = {}
+    lines = ["| run | " + " | ".join(COLUMNS) + " | notes |", "|" + "---|" * (len(COLUMNS) + 2)]
+    notes: dict[str, int] = {}
     for name, _, summary in runs:
-        lines.append(f"| {name} | " + " | ".join(table_row(summary)) + " |")
-        for text in [*summary["privacy"]["warnings"], *summary["notes"]]:
-            notes[text] = None
-    return "\n".join([*lines, "", *(f"* {text}" for text in notes)]) + "\n"
+        said = [*summary["privacy"]["warnings"], *summary["notes"]]
+        numbers = [str(notes.setdefault(text, len(notes) + 1)) for text in said]
+        lines.append(f"| {name} | " + " | ".join(table_row(summary)) + f" | {', '.join(numbers)} |")
+    delta = sorted({summary["privacy"]["delta"] for _, _, summary in runs})
+    lines += ["", f"Adjacency zero-out, delta {', '.join(f'{value:g}' for value in delta)}; ∞: no finite epsilon.", ""]
+    return "\n".join([*lines, *(f"{number}. {text}" for text, number in notes.items())]) + "\n"

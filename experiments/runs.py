@@ -15,7 +15,8 @@ from experiments.summary import summarise
 from experiments.tasks import image_task
 from fl_core.adapters import flat_adapter, save_adapter
 from fl_core.checkpoint import Checkpoint, latest_checkpoint
-from fl_core.config import ConfigError, RunConfig, load_config, save_config, to_dict
+from fl_core.config import ConfigError, RunConfig
+from fl_core.config_file import load_config, save_config, to_dict
 from fl_core.engines.local import LocalEngine, RoundReport
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, plan_privacy

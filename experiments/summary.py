@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fl_core.config import RunConfig, to_dict
+from fl_core.config import RunConfig
+from fl_core.config_file import to_dict
 from fl_core.privacy.ledger import read_ledger, summarise_ledger
 from fl_core.privacy_plan import PrivacyPlan
 from fl_core.task import FederatedTask
@@ -92,5 +93,5 @@ def table_row(summary: dict[str, Any]) -> list[str]:
 
 def _epsilon(value: float | None) -> str:
     if value is None:
-        return "none"
+        return "∞"
     return f"{value:.3f}" if value < 1000 else f"{value:.3g}"

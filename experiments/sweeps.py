@@ -7,7 +7,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
-from fl_core.config import ConfigError, RunConfig, load_config, load_yaml
+from fl_core.config import ConfigError, RunConfig
+from fl_core.config_file import load_config, load_yaml
 
 __all__ = ["load_sweep"]
 

@@ -28,7 +28,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, nothing else")] = False,
 ) -> None:
     """Run one federated experiment and write its folder."""
-    from fl_core.config import load_config
+    from fl_core.config_file import load_config
 
     # Before anything heavy is imported: a mistake in a configuration is answered at once.
     parsed = load_config(config, overrides or [])

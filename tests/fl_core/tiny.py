@@ -10,7 +10,7 @@ from torch import nn
 
 from fl_core.adapters import attach_adapter, flat_adapter
 from fl_core.checkpoint import latest_checkpoint
-from fl_core.config import parse_config
+from fl_core.config_file import parse_config
 from fl_core.engines.local import LocalEngine
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import plan_privacy

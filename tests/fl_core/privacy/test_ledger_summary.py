@@ -2,11 +2,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from test_ledger import HEADER, opening
 
 from fl_core.privacy.events import MechanismEvent
 from fl_core.privacy.ledger import Ledger, history, read_ledger, standing_warnings, summarise_ledger, summary
 from fl_core.privacy.views import views
+from tests.fl_core.privacy.test_ledger import HEADER, opening
 
 
 def ledger_of(tmp_path, openings, **changes):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from fl_core.config import ConfigError, RunConfig, load_config, parse_config, save_config
+from fl_core.config import ConfigError, RunConfig
+from fl_core.config_file import load_config, parse_config, save_config
 
 GOOD = {"privacy": {"epsilon": 2.0}}
 

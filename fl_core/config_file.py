@@ -1,0 +1,121 @@
+"""Configurations as files: YAML plus `key=value` overrides in, the resolved YAML out.
+
+Takes a file and overrides; gives a `RunConfig` in which every key is known, typed and possible together with the
+others. It must never fill in a value that changes privacy without saying so.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fl_core.config import ConfigError, RunConfig
+from fl_core.config_check import check
+
+__all__ = ["load_config", "load_yaml", "parse_config", "save_config", "to_dict"]
+
+
+def load_config(path: Path, overrides: list[str]) -> RunConfig:
+    """Read `path`, apply `key=value` overrides, check everything.
+
+    Raises:
+        ConfigError: one sentence naming the key and what is allowed.
+    """
+    return parse_config(load_yaml(path), overrides, str(path))
+
+
+def load_yaml(path: Path) -> DictConfig:
+    """A YAML mapping from disk.
+
+    Raises:
+        ConfigError: if the file is missing, unreadable, not YAML, or not a mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"config {path} does not exist; give the path of a YAML file")
+    try:
+        loaded = OmegaConf.load(path)
+    except OSError as error:
+        raise ConfigError(f"config {path} cannot be read: {error.strerror}") from None
+    except Exception as error:  # yaml's and OmegaConf's own errors share no base class
+        raise ConfigError(f"config {path} is not valid YAML: {_first_line(error)}") from None
+    if isinstance(loaded, ListConfig):
+        raise ConfigError(f"config {path} holds a list; it must be a mapping of sections such as data, privacy")
+    assert isinstance(loaded, DictConfig)
+    return loaded
+
+
+def parse_config(loaded: DictConfig, overrides: list[str], where: str) -> RunConfig:
+    """Merge a loaded mapping and overrides into the schema; `where` names the source in errors."""
+    for item in overrides:
+        key, sign, _ = item.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"override {item!r} is not key=value, for example federation.clients=100")
+        _check_known_key(key, f"override {item!r}")
+    _check_known(loaded, RunConfig, where, "")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), loaded, OmegaConf.from_dotlist(overrides))
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or "?"
+        raise ConfigError(f"{where}: key {key}: {_first_line(error)}") from None
+    except Exception as error:  # malformed override values reach yaml's own exceptions
+        raise ConfigError(f"{where}: overrides {overrides}: {_first_line(error)}") from None
+    assert isinstance(config, RunConfig)
+    check(config, where)
+    return config
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The resolved configuration as plain Python data."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write the resolved configuration as YAML."""
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _check_known_key(key: str, where: str) -> None:
+    schema: Any = RunConfig
+    for depth, part in enumerate(key.split(".")):
+        path = ".".join(key.split(".")[: depth + 1])
+        if not (isinstance(schema, type) and is_dataclass(schema)):
+            raise ConfigError(f"{where}: {path} is below a plain value; allowed: {path.rpartition('.')[0]}=value")
+        schema = _require_field(schema, part, path, where)
+
+
+def _check_known(node: DictConfig, schema: type, where: str, prefix: str) -> None:
+    for key in node:
+        path = f"{prefix}{key!s}"
+        inner = _require_field(schema, str(key), path, where)
+        value = node._get_node(str(key))
+        if isinstance(inner, type) and is_dataclass(inner):
+            if not isinstance(value, DictConfig):
+                raise ConfigError(f"{where}: {path} must be a section with keys {_names(inner)}")
+            _check_known(value, inner, where, f"{path}.")
+
+
+def _require_field(schema: type, name: str, path: str, where: str) -> Any:
+    for item in fields(schema):
+        if item.name == name:
+            factory: Any = item.default_factory
+            return factory if is_dataclass(factory) else None
+    close = difflib.get_close_matches(name, [item.name for item in fields(schema)], n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise ConfigError(f"{where}: unknown key {path}; {hint}allowed: {_names(schema)}")
+
+
+def _names(schema: type) -> str:
+    return ", ".join(item.name for item in fields(schema))
