@@ -52,15 +52,16 @@ def summarise(
     """
     scored = [row for row in rows if "accuracy" in row]
     rounds = [row["seconds"] for row in rows if row["round"]]
+    privacy = summarise_ledger(read_ledger(ledger))
     return {
         "config": to_dict(config),
         "data": task.name,
         "source": task.source,
-        "notes": list(task.notes),
+        "notes": [*task.notes, *_incidents(rows, privacy)],
         "records": task.records,
         "parameters": plan.length,
         "noise_multiplier": plan.noise_multiplier,
-        "privacy": summarise_ledger(read_ledger(ledger)),
+        "privacy": privacy,
         "accuracy_before": scored[0]["accuracy"],
         "accuracy_after": scored[-1]["accuracy"],
         "rounds_done": rows[-1]["round"],
@@ -69,6 +70,21 @@ def summarise(
         "seconds": round(seconds, 2),
         "seconds_rounds": round(sum(rounds), 2),
     }
+
+
+def _incidents(rows: list[dict[str, Any]], privacy: dict[str, Any]) -> list[str]:
+    """What went other than planned and a reader of the result must know."""
+    found = []
+    nonfinite = sum(row.get("simulation/nonfinite", 0) for row in rows)
+    if nonfinite:
+        found.append(f"simulation: {nonfinite} contributions were not finite and counted as zero")
+    repeated = privacy["openings"] - privacy["rounds"]
+    if repeated:
+        found.append(f"{repeated} openings were lost and repeated with fresh noise; all of them are in the epsilons")
+    refused = sum("nothing was opened" in row.get("message", "") for row in rows)
+    if refused:
+        found.append(f"{refused} rounds had fewer than n_min survivors: nothing was opened in them")
+    return found
 
 
 def table_row(summary: dict[str, Any]) -> list[str]:
