@@ -139,7 +139,7 @@ def test_reports_draw_several_runs_and_refuse_unfinished_ones(home, done, tmp_pa
         (["run", "{home}/run.yaml", "data.name=minst", "data.fallback=refuse"], "did you mean mnist"),
         (["run", "{home}/run.yaml", "federation.clients=5000"], "5000"),
         (["run", "{home}/run.yaml", "lora.targets=[attention]"], "no layer is called 'attention'"),
-        (["run", "{home}/run.yaml", "privacy.scale_bits=4"], "raise privacy.scale_bits"),
+        (["run", "{home}/run.yaml", "privacy.scale_bits=4", "privacy.clip_norm=0.1"], "raise privacy.scale_bits"),
         (["run", "{home}/run.yaml", "--ot", "x"], "--ot"),
         (["epsilon", "--noise-multiplier", "-1", "--sample-rate", "1", "--steps", "1", "--delta", "1e-5"], "noise"),
         (["ledger", "{home}"], "ledger.jsonl"),
