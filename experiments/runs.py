@@ -18,8 +18,8 @@ from fl_core.checkpoint import Checkpoint, latest_checkpoint
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import load_config, save_config, to_dict
 from fl_core.engines.local import LocalEngine, RoundReport
-from fl_core.privacy.ledger import Ledger, LedgerHeader
-from fl_core.privacy_plan import PrivacyPlan, plan_privacy
+from fl_core.privacy.ledger import Ledger
+from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
 from fl_core.run_folder import RunFolder, storage_errors
 from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics
@@ -95,27 +95,7 @@ def _open_ledger(
     if resume and folder.ledger_path.exists():
         expected = None if start is None else (start.ledger_lines, start.ledger_head)
         return Ledger.resume(folder.ledger_path, expected), start
-    header = LedgerHeader(
-        run=uuid.uuid4().hex,
-        unit=config.privacy.unit,
-        trust=config.privacy.trust,
-        mechanism=config.privacy.mechanism,
-        neighbouring="zero_out",
-        delta=config.privacy.delta,
-        clip_norm=config.privacy.clip_norm,
-        scale=plan.noise.clip_steps,
-        dimension=plan.length,
-        sample_rate=config.federation.sample_rate,
-        sampling="poisson",
-        clients=config.federation.clients,
-        n_min=config.n_min,
-        colluders=config.federation.colluders,
-        backend=config.aggregation.backend,
-        noise_source="system" if config.privacy.insecure_seed is None else "seeded",
-        simulation_noise=config.simulation.noise,
-        target_epsilon=config.privacy.epsilon,
-        warnings=(*plan.warnings, *task.notes),
-    )
+    header = ledger_header(config, plan, uuid.uuid4().hex, task.notes)
     ledger = Ledger.create(folder.ledger_path, header)
     # Last of the three: a folder with a configuration always has its ledger.
     with storage_errors(folder.config_path):

@@ -11,10 +11,11 @@ from typing import cast
 
 from fl_core.config import RunConfig
 from fl_core.privacy.calibration import calibrate
+from fl_core.privacy.ledger import LedgerHeader
 from secagg.encoding import FixedPoint
 from secagg.noise_shares import NoisePlan, plan_noise
 
-__all__ = ["PrivacyPlan", "budget_view", "plan_privacy", "warnings_of"]
+__all__ = ["PrivacyPlan", "budget_view", "ledger_header", "plan_privacy", "warnings_of"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,38 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
     noise = plan_noise(p.mechanism, p.trust, multiplier, clip_steps, config.n_min - f.colluders)
     grid.check_headroom(contributions, p.clip_norm, noise.sum_std(f.clients))
     return PrivacyPlan(grid, noise, multiplier, length, warnings_of(config))
+
+
+def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[str, ...] = ()) -> LedgerHeader:
+    """What the ledger of a run says once: its configuration as far as privacy goes, and everything to warn of.
+
+    Args:
+        config: the resolved configuration.
+        plan: the noise in force.
+        run: the run's unique id.
+        notes: of the task, such as a stand-in data set.
+    """
+    return LedgerHeader(
+        run=run,
+        unit=config.privacy.unit,
+        trust=config.privacy.trust,
+        mechanism=config.privacy.mechanism,
+        neighbouring="zero_out",
+        delta=config.privacy.delta,
+        clip_norm=config.privacy.clip_norm,
+        scale=plan.noise.clip_steps,
+        dimension=plan.length,
+        sample_rate=config.federation.sample_rate,
+        sampling="poisson",
+        clients=config.federation.clients,
+        n_min=config.n_min,
+        colluders=config.federation.colluders,
+        backend=config.aggregation.backend,
+        noise_source="system" if config.privacy.insecure_seed is None else "seeded",
+        simulation_noise=config.simulation.noise,
+        target_epsilon=config.privacy.epsilon,
+        warnings=(*plan.warnings, *notes),
+    )
 
 
 def budget_view(config: RunConfig) -> str:

@@ -12,8 +12,8 @@ from fl_core.adapters import attach_adapter, flat_adapter
 from fl_core.checkpoint import latest_checkpoint
 from fl_core.config_file import parse_config
 from fl_core.engines.local import LocalEngine
-from fl_core.privacy.ledger import Ledger, LedgerHeader
-from fl_core.privacy_plan import plan_privacy
+from fl_core.privacy.ledger import Ledger
+from fl_core.privacy_plan import ledger_header, plan_privacy
 from fl_core.run_folder import RunFolder
 from fl_core.task import FederatedTask
 from secagg import PlaintextAggregator
@@ -71,26 +71,6 @@ def tiny_task(config, poison=None):
     )
 
 
-def header(config, plan, run="run"):
-    return LedgerHeader(
-        run=run,
-        unit=config.privacy.unit,
-        trust=config.privacy.trust,
-        mechanism=config.privacy.mechanism,
-        neighbouring="zero_out",
-        delta=config.privacy.delta,
-        clip_norm=config.privacy.clip_norm,
-        scale=plan.noise.clip_steps,
-        dimension=plan.length,
-        sample_rate=config.federation.sample_rate,
-        clients=config.federation.clients,
-        n_min=config.n_min,
-        colluders=config.federation.colluders,
-        backend=config.aggregation.backend,
-        target_epsilon=config.privacy.epsilon,
-    )
-
-
 def run_tiny(path, config, aggregator=None, resume=False, on_round=lambda report: None, task=None):
     """Run (or resume) in folder `path`; returns (why it ended, the engine)."""
     task = task or tiny_task(config)
@@ -100,7 +80,7 @@ def run_tiny(path, config, aggregator=None, resume=False, on_round=lambda report
         if resume:
             ledger = Ledger.resume(folder.ledger_path, (start.ledger_lines, start.ledger_head) if start else None)
         else:
-            ledger = Ledger.create(folder.ledger_path, header(config, plan))
+            ledger = Ledger.create(folder.ledger_path, ledger_header(config, plan, "run"))
             folder.config_path.write_text("{}")
         with ledger:
             engine = LocalEngine(task, config, plan, folder, ledger, aggregator or PlaintextAggregator(), start)
