@@ -103,6 +103,9 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
         "proven for the integers that ran" if summary["privacy"]["proven"] else "not proven for what ran, see notes"
     )
     if summary["config"]["privacy"]["trust"] != "none":
+        ideal = summary["idealised_release_epsilon"]
+        if ideal is not None:
+            proven += f" (release view of idealised real-valued noise, by PLD: {ideal:.3f})"
         print(f"epsilon: {proven}; unit {summary['privacy']['unit']}, delta {summary['privacy']['delta']:g}, zero-out")
     print(f"{summary['ended']} ({summary['rounds_done']} rounds, {summary['source']})")
     print(
