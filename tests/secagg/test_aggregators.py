@@ -23,7 +23,7 @@ from secagg import ClientMessage, PlaintextAggregator, RoundSpec, SmpcAggregator
 from secagg.errors import AggregationError
 from secagg.party.frames import Frame
 from secagg.randomness import Keystream
-from secagg.round_state import BelowMinimum, MessageRefused, OpenedRounds
+from secagg.round_state import BelowMinimum, MessageRefused
 from secagg.sharing import Shares, split
 from secagg.smpc import PartyFailure
 
@@ -148,15 +148,6 @@ def test_a_round_is_opened_once_whoever_is_in_it(aggregator):
     aggregator.close()
     with pytest.raises(AggregationError, match="was opened before; a sum is opened once"):
         aggregator.open_round(of)
-
-
-def test_a_party_itself_refuses_to_open_a_round_again_for_a_caller_that_forgot(smpc):
-    opened(smpc, {0: [1, 1, 1], 1: [1, 1, 1]}, spec())
-    forgetful, smpc._opened = smpc._opened, OpenedRounds()
-    last = next(iter(sorted(forgetful._opened, key=lambda triple: triple[2])[-1:]))
-    with pytest.raises(PartyFailure, match="was opened before"):
-        smpc.open_round(dataclasses.replace(spec(), attempt=last[2]))
-        smpc.close()
 
 
 def test_an_aborted_round_cannot_be_closed(aggregator):

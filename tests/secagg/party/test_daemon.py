@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from secagg.errors import AggregationError
 from secagg.party.crypten_backend import digest
 from secagg.party.daemon import Party
 from secagg.party.frames import ChannelBroken, Frame
@@ -159,3 +160,16 @@ def test_refusals_are_logged_without_shares(caplog):
         one.handle(share(1, b"secret"))
     assert len(caplog.messages) == 2
     assert "secret" not in caplog.text
+
+
+def test_a_party_itself_refuses_to_open_a_round_again():
+    """Whoever asks: two openings that differ by one client would give that client's own message away."""
+    one, others = party()
+    one.handle(opening())
+    one.handle(share(0, body(1, 2, 3)))
+    one.handle(CLOSE)
+    one.handle(REVEAL)
+    with pytest.raises(AggregationError, match="was opened before; a sum is opened once"):
+        one.handle(opening())
+    assert others.events.count("reveal") == 1
+    one.handle(opening(attempt=1))
