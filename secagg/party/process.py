@@ -31,6 +31,8 @@ __all__ = ["PartyFailure", "PartyGroup"]
 # A process needs seconds to import torch and CrypTen, more on a loaded machine.
 _START_S = 180.0
 _POLL_S = 0.2
+# A party whose socket is closed is on its way out; its exit code says why.
+_EXIT_S = 5.0
 
 
 class PartyFailure(AggregationError):
@@ -166,7 +168,7 @@ class PartyGroup:
                 missing = [rank for rank in ranks.values() if rank not in answers]
                 # One silent party keeps the others waiting; it is the one that has not even heard the question.
                 silent = [rank for rank in missing if rank not in heard]
-                self._fail(silent or missing, f"gave no answer within {timeout_s:g} s")
+                self._fail(silent or missing, f"gave no answer within {timeout_s:g} s", exit_s=0)
         return [answers[rank] for rank in sorted(answers)]
 
     def _receive(self, rank: int) -> Frame:
@@ -175,9 +177,9 @@ class PartyGroup:
         except ChannelBroken as error:
             self._fail([rank], str(error))
 
-    def _fail(self, ranks: list[int], reason: str) -> NoReturn:
+    def _fail(self, ranks: list[int], reason: str, exit_s: float = _EXIT_S) -> NoReturn:
         # When one party dies the others end too, a moment later: a signal names the first cause, then an exit code.
-        deadline = time.monotonic() + 1.0
+        deadline = time.monotonic() + exit_s
         while time.monotonic() < deadline and self._members[ranks[0]].process.poll() is None:
             time.sleep(0.02)
         codes = {rank: member.process.poll() or 0 for rank, member in enumerate(self._members)}
