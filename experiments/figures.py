@@ -56,7 +56,8 @@ def draw_comparison(
     """
     plt = _pyplot()
     counts = sorted({summary["config"]["federation"]["clients"] for _, _, summary in runs})
-    names = list(dict.fromkeys(label(summary) for _, _, summary in runs))
+    looks = _looks(runs)
+    order = list(dict.fromkeys(looks.values()))
     best = max(summary["accuracy_after"] for _, _, summary in runs)
     figure, panels = plt.subplots(
         2, len(counts), figsize=(6.5 * len(counts), 8.5), sharex=True, sharey="row", squeeze=False
@@ -64,16 +65,16 @@ def draw_comparison(
     for column, clients in enumerate(counts):
         chosen = [run for run in runs if run[2]["config"]["federation"]["clients"] == clients]
         for panel in panels[:, column]:
-            for _, rows, summary in chosen:
+            for name, rows, summary in chosen:
                 scored = [row for row in rows if "accuracy" in row]
-                index = names.index(label(summary))  # one look per kind of run, the same in every column
+                index = order.index(looks[name])  # one look per kind of run, the same in every column
                 panel.plot(
                     [row["round"] for row in scored],
                     [row["accuracy"] for row in scored],
                     color=_COLOURS[index % len(_COLOURS)],
                     linestyle=_DASHES[index % len(_DASHES)],
                     linewidth=1.3,
-                    label=f"{label(summary)}: {summary['accuracy_after']:.3f}",
+                    label=f"{looks[name]}: {summary['accuracy_after']:.3f}",
                 )
             panel.grid(alpha=0.3)
         untuned = chosen[0][2]["accuracy_before"]
@@ -91,6 +92,15 @@ def draw_comparison(
     _footnote(figure, [summary for _, _, summary in runs])
     figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
+
+
+def _looks(runs: Sequence[tuple[str, Sequence[dict[str, Any]], dict[str, Any]]]) -> dict[str, str]:
+    """What each run is called in a legend; runs of one kind in one panel are told apart by their names."""
+    kinds = [(label(summary), summary["config"]["federation"]["clients"]) for _, _, summary in runs]
+    return {
+        name: kind[0] if kinds.count(kind) == 1 else f"{kind[0]} [{name}]"
+        for (name, _, _), kind in zip(runs, kinds, strict=True)
+    }
 
 
 def label(summary: dict[str, Any]) -> str:
