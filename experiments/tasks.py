@@ -20,6 +20,7 @@ from experiments.models import Cnn, CnnConfig, PretrainRecipe, pretrained_base
 from fl_core.adapters import attach_adapter
 from fl_core.config import DataConfig, ModelConfig, RunConfig
 from fl_core.task import FederatedTask
+from secagg.errors import SottoError
 
 __all__ = ["image_task", "load_or_fall_back"]
 
@@ -36,18 +37,7 @@ def image_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _:
     Raises:
         SottoError: if data or model cannot be had as configured.
     """
-    data, notes = load_or_fall_back(config.data, config.data.name)
-    public, more = load_or_fall_back(config.data, config.model.pretrain.data)
-    # A stand-in for one is a stand-in for both: images of two sizes do not fit one network.
-    if data.image_size != public.image_size:
-        data, notes = (
-            load_images(config.data.fallback),
-            [*notes, _note(config.data.name, config.data.fallback)],
-        )
-        public, more = (
-            load_images(config.data.fallback),
-            [*more, _note(config.model.pretrain.data, config.data.fallback)],
-        )
+    data, public, notes = _load_both(config)
     private_classes, public_classes = list(config.data.classes), list(config.model.pretrain.classes)
     if data.name == public.name and not private_classes and not public_classes:
         half = data.classes // 2
@@ -78,8 +68,29 @@ def image_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _:
         loss=_cross_entropy,
         evaluate=_scorer(test_images, test_labels),
         source=f"{data.name} from {data.source}",
-        notes=tuple(dict.fromkeys([*notes, *more])),
+        notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _load_both(config: RunConfig) -> tuple[ImageData, ImageData, list[str]]:
+    """Private and public data of one image size, and what to say of them.
+
+    Raises:
+        SottoError: if a set cannot be had, or the two that were asked for are there but differ in size.
+    """
+    wanted, pretrain, fallback = config.data.name, config.model.pretrain.data, config.data.fallback
+    data, notes = load_or_fall_back(config.data, wanted)
+    public, more = load_or_fall_back(config.data, pretrain)
+    if data.image_size != public.image_size:
+        if not notes and not more:
+            raise SottoError(
+                f"data.name {wanted} has images of {data.image_size} pixels and model.pretrain.data {pretrain} of "
+                f"{public.image_size}; they must have one size"
+            )
+        # One of them is a stand-in already, and images of two sizes do not fit one network.
+        data = public = load_images(fallback)
+        more.append(f"{fallback} also stands in for {pretrain if notes else wanted}, whose images have another size")
+    return data, public, [*notes, *more]
 
 
 def _base(public: ImageData, config: ModelConfig, on_progress: Callable[[str], None]) -> Cnn:

@@ -1,0 +1,53 @@
+"""Data sets stand in for each other only where one is missing, and never with a false word about the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from experiments import tasks
+from experiments.datasets import DatasetMissing, ImageData
+from fl_core.config_file import parse_config
+from secagg.errors import SottoError
+
+
+def images(name, size):
+    x, y = np.zeros((4, 1, size, size), np.float32), np.arange(4, dtype=np.int64)
+    return ImageData(name, x, y, x, y, 10, "embedded")
+
+
+def load(monkeypatch, here, *overrides):
+    def load_images(name):
+        if name not in here:
+            raise DatasetMissing(f"{name} is missing")
+        return images(name, here[name])
+
+    monkeypatch.setattr(tasks, "load_images", load_images)
+    config = parse_config(OmegaConf.create({"privacy": {"epsilon": 1}}), list(overrides), "test")
+    data, public, notes = tasks._load_both(config)
+    return data.name, public.name, notes
+
+
+def test_sets_that_are_there_are_used_without_a_word(monkeypatch):
+    here = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
+    assert load(monkeypatch, here) == ("mnist", "fashion_mnist", [])
+
+
+def test_sets_of_two_sizes_that_are_both_there_are_refused_not_replaced(monkeypatch):
+    here = {"mnist": 28, "fashion_mnist": 28, "digits": 8}
+    with pytest.raises(SottoError, match="digits has images of \\(8, 8\\) .* they must have one size"):
+        load(monkeypatch, here, "data.name=digits")
+
+
+@pytest.mark.parametrize(("there", "gone"), [("mnist", "fashion_mnist"), ("fashion_mnist", "mnist")])
+def test_a_set_that_is_there_is_not_called_missing_when_it_is_replaced_too(monkeypatch, there, gone):
+    data, public, notes = load(monkeypatch, {there: 28, "digits": 8})
+    assert data == public == "digits"
+    assert [note.split()[0] for note in notes] == [gone, "digits"]
+    assert notes[1] == f"digits also stands in for {there}, whose images have another size"
+
+
+def test_no_stand_in_is_used_when_it_is_refused(monkeypatch):
+    with pytest.raises(DatasetMissing):
+        load(monkeypatch, {"mnist": 28, "digits": 8}, "data.fallback=refuse")
