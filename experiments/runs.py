@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fl_core.checkpoint import Checkpoint, latest_checkpoint
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import load_config, save_config, to_dict
 from fl_core.engines.local import LocalEngine, RoundReport
-from fl_core.privacy.ledger import Ledger
+from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
 from fl_core.run_folder import RunFolder, storage_errors
 from fl_core.task import FederatedTask
@@ -91,16 +92,34 @@ def _refuse_difference(config: RunConfig, saved: Path) -> None:
 def _open_ledger(
     config: RunConfig, plan: PrivacyPlan, task: FederatedTask, folder: RunFolder, resume: bool
 ) -> tuple[Ledger, Checkpoint | None]:
-    start = latest_checkpoint(folder.checkpoints) if resume else None
-    if resume and folder.ledger_path.exists():
-        expected = None if start is None else (start.ledger_lines, start.ledger_head)
-        return Ledger.resume(folder.ledger_path, expected), start
     header = ledger_header(config, plan, uuid.uuid4().hex, task.notes)
+    if resume:
+        # A missing ledger is refused like a damaged one: a new one would forget what was opened.
+        start = latest_checkpoint(folder.checkpoints)
+        expected = None if start is None else (start.ledger_lines, start.ledger_head)
+        ledger = Ledger.resume(folder.ledger_path, expected)
+        try:
+            _refuse_other_run(header, ledger.header, folder)
+        except ConfigError:
+            ledger.close()
+            raise
+        return ledger, start
     ledger = Ledger.create(folder.ledger_path, header)
-    # Last of the three: a folder with a configuration always has its ledger.
+    # After the ledger: a folder with a configuration always has its ledger.
     with storage_errors(folder.config_path):
         save_config(config, folder.config_path)
-    return ledger, start
+    return ledger, None
+
+
+def _refuse_other_run(now: LedgerHeader, before: LedgerHeader, folder: RunFolder) -> None:
+    """Refuse to go on where an equal configuration means something else now, such as a stand-in data set."""
+    found = first_difference(asdict(replace(now, run=before.run)), asdict(before))
+    if found:
+        key, ours, theirs = found
+        raise ConfigError(
+            f"cannot resume {folder.path}: the ledger's {key} was {theirs!r} and would be {ours!r} now; "
+            "bring back the data that the run began with, or use another --out"
+        )
 
 
 def _aggregator(config: RunConfig) -> Aggregator:

@@ -79,13 +79,13 @@ class RunFolder:
         except OSError:
             self._lock.close()
             raise StorageError(f"{path} is in use by another run; wait for it or choose another --out") from None
-        holds_run = self.config_path.exists()
+        holds_run = self.config_path.exists() or self.ledger_path.exists()
         try:
             if holds_run and overwrite and not resume:
                 self._clear()
             elif holds_run and not resume:
                 raise StorageError(f"{path} already holds a run; use --resume, --overwrite or another --out")
-            elif resume and not holds_run:
+            elif resume and not self.config_path.exists():
                 raise StorageError(f"{path} holds no run to resume (no config.yaml)")
             with storage_errors(path):
                 for folder in (self.checkpoints, self.figures):

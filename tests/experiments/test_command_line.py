@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +118,24 @@ def test_resuming_with_another_configuration_names_the_difference(home, done):
     result = sotto(home, "run", str(home / "run.yaml"), "lora.rank=8", "--out", str(folder), "--resume")
     sentence = mistake(result)
     assert "lora.rank is 8 now and was 4" in sentence
+
+
+@pytest.mark.parametrize("missing", ["ledger.jsonl", "the data"])
+def test_a_resume_that_would_forget_openings_or_use_other_data_is_refused(home, done, tmp_path, missing):
+    folder, _ = done
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    arguments = ["run", str(home / "run.yaml"), "--out", str(copy), "--resume"]
+    if missing == "ledger.jsonl":
+        (copy / missing).unlink()
+        assert "ledger.jsonl cannot be opened" in mistake(sotto(home, *arguments))
+        return
+    # The same configuration, but what it named is gone and a stand-in of the same shape would be used.
+    path = copy / "config.yaml"
+    path.write_text(path.read_text().replace("name: digits", "name: mnist").replace("data: digits", "data: mnist"))
+    arguments[2:2] = ["data.name=mnist", "model.pretrain.data=mnist"]
+    assert "the ledger's warnings was" in mistake(sotto(home, *arguments, SOTTO_DATA=str(tmp_path / "nothing")))
+    assert (copy / "ledger.jsonl").read_bytes() == (folder / "ledger.jsonl").read_bytes()
 
 
 def test_reports_draw_several_runs_and_refuse_unfinished_ones(home, done, tmp_path):

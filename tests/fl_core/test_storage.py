@@ -45,6 +45,15 @@ def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed_up(tmp_path):
     assert (tmp_path / "run" / "mine.txt").read_text() == "keep"
 
 
+def test_a_run_that_died_before_its_configuration_was_written_can_be_overwritten(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        folder.ledger_path.write_text("x")
+    with pytest.raises(StorageError, match="holds no run to resume"):
+        RunFolder(tmp_path, resume=True)
+    with RunFolder(tmp_path, overwrite=True) as folder:
+        assert not folder.ledger_path.exists()
+
+
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
