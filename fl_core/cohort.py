@@ -20,8 +20,7 @@ from fl_core.config import RunConfig
 from fl_core.private_gradient import PrivateGradient
 from fl_core.sampling import poisson_coin, poisson_sample
 from fl_core.task import FederatedTask
-from kernels import clip_and_sum_counted
-from kernels.lora_grad import squared_norms
+from kernels import clip_and_sum_counted, squared_norms
 from secagg.randomness import Keystream
 
 __all__ = ["Contributions", "Diagnostics", "contributions"]

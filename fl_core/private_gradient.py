@@ -22,8 +22,8 @@ from kernels import (
     conv2d_per_sample_grad,
     linear_per_sample_grad,
     lora_embedding_per_sample_grads,
+    squared_norms,
 )
-from kernels.lora_grad import squared_norms
 from secagg.errors import SottoError
 
 __all__ = ["ClippedSum", "PrivateGradient", "forward"]

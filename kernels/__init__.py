@@ -11,6 +11,7 @@ from kernels.lora_grad import (
     linear_per_sample_grad,
     lora_embedding_per_sample_grads,
     lora_per_sample_grads,
+    squared_norms,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "linear_per_sample_grad",
     "lora_embedding_per_sample_grads",
     "lora_per_sample_grads",
+    "squared_norms",
 ]
