@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from fl_core.config import LoraSettings
 from secagg.errors import SottoError
 
-__all__ = ["attach_adapter", "flat_adapter", "load_flat_adapter", "save_adapter", "trainable_parameters"]
+__all__ = [
+    "assign_gradient",
+    "attach_adapter",
+    "flat_adapter",
+    "load_flat_adapter",
+    "save_adapter",
+    "trainable_parameters",
+    "unmoved_weights",
+]
 
 
 def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
@@ -74,6 +82,41 @@ def load_flat_adapter(model: nn.Module, theta: Tensor) -> None:
             part = theta[offset : offset + parameter.numel()]
             parameter.copy_(part.reshape(parameter.shape))
             offset += parameter.numel()
+
+
+def assign_gradient(model: nn.Module, gradient: Tensor) -> None:
+    """Give each trainable parameter its part of `gradient [p]` as `.grad` (views where dtypes agree), for an optimiser.
+
+    Raises:
+        ValueError: if the length differs.
+    """
+    parameters = [p for _, p in trainable_parameters(model)]
+    length = sum(p.numel() for p in parameters)
+    if gradient.shape != (length,):
+        raise ValueError(f"adapter has {length} parameters, got a gradient of shape {tuple(gradient.shape)}")
+    for parameter, part in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view(parameter.shape).to(parameter.dtype)
+
+
+def unmoved_weights(model: nn.Module, before: Tensor, gradient: Tensor) -> list[str]:
+    """Names of adapter weights that a first optimiser step left as they were although they have a gradient.
+
+    Catches a known silent failure: an optimiser that holds other tensors than the model (moved, or given its adapter,
+    after the optimiser was made) trains nothing while losses look healthy.
+
+    Args:
+        model: the model after the step.
+        before: adapter `[p]` before it.
+        gradient: what the step followed `[p]`; a weight whose part is zero need not move.
+    """
+    parameters = trainable_parameters(model)
+    sizes = [parameter.numel() for _, parameter in parameters]
+    parts = zip(parameters, torch.split(before, sizes), torch.split(gradient, sizes), strict=True)
+    return [
+        name
+        for (name, parameter), old, slope in parts
+        if bool(slope.any()) and torch.equal(parameter.detach().flatten().to(old.dtype), old)
+    ]
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_core.adapters import flat_adapter, load_flat_adapter, trainable_parameters
+from fl_core.batches import forward
 from fl_core.config import ClientConfig
-from fl_core.private_gradient import forward
 from fl_core.task import FederatedTask
 from secagg.randomness import Keystream
 

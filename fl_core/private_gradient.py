@@ -1,34 +1,36 @@
 """The private gradient: per-sample LoRA gradients of one batch, clipped and summed into one flat vector.
 
 Takes a model with LoRA layers and a batch; gives the sum over samples of clipped per-sample gradients, per client
-if the samples carry client ids, as floats or as exact integers. Plain vectorised implementation: forward hooks
-keep what a layer saw, gradient hooks turn it into per-sample gradients during one ordinary backward pass.
-It must never guess: a trainable parameter without a per-sample rule is refused.
+if the samples carry client ids, as floats or as exact integers. One ordinary forward and backward pass: the LoRA
+layers write per-sample gradients where they would have made aggregated ones.
+It must never guess: what it cannot do exactly is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.tuners.lora.layer import Embedding as LoraEmbedding
 from torch import Tensor, nn
 
-from fl_core.adapters import trainable_parameters
-from kernels import (
-    clip_and_sum_counted,
-    conv2d_per_sample_grad,
-    linear_per_sample_grad,
-    lora_embedding_per_sample_grads,
-    squared_norms,
-)
+from fl_core.adapters import flat_adapter, trainable_parameters, unmoved_weights
+from fl_core.batches import batch_size, forward, rows_of
+from fl_core.gradient_sinks import sink_for
+from fl_core.lora_layers import LoraSite, fused_lora, lora_sites
+from kernels import ClipSum, GaussianNoise, add_gaussian_noise
+from kernels.lora_linear import PairSink
+from kernels.recomputed_gradients import GradientStore, gradient_store
 from secagg.errors import SottoError
 
-__all__ = ["ClippedSum", "PrivateGradient", "forward"]
+__all__ = ["ClippedSum", "PrivateGradient"]
 
 LossFunction = Callable[[Any, Any], Tensor]
+
+# A sample's gradient may differ by rounding between a batch of one and a batch of two, by no more than this.
+_SAME = {torch.float64: 1e-6, torch.float32: 1e-3}
+_SAME_LOW_PRECISION = 5e-2
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,20 @@ class ClippedSum:
     """
 
     total: Tensor
-    norms: Tensor
     losses: Tensor
-    clipped: int
-    nonfinite: int
+    parts: tuple[ClipSum, ...]
+
+    @property
+    def norms(self) -> Tensor:  # noqa: D102 - documented above
+        return torch.cat([part.norms for part in self.parts]) if self.parts else self.losses.to(torch.float64)
+
+    @property
+    def clipped(self) -> int:  # noqa: D102
+        return sum(part.clipped for part in self.parts)
+
+    @property
+    def nonfinite(self) -> int:  # noqa: D102
+        return sum(part.nonfinite for part in self.parts)
 
 
 class PrivateGradient:
@@ -55,30 +67,45 @@ class PrivateGradient:
 
     Equal to the sum over samples of `min(1, C / |g_i|) g_i` with `g_i` the autograd gradient of sample i's loss
     with respect to the trainable `named_parameters()`, flat and in that order. Covers the layers that PEFT makes for
-    Linear, GPT-2's Conv1D, Conv2d and Embedding.
+    Linear, GPT-2's Conv1D, Conv2d and Embedding, with padding, bf16, dropout, gradient checkpointing and shared layers.
+
+    The first call also runs its first sample alone and with one neighbour, and refuses if their gradients differ:
+    then the loss or a layer mixes samples. Per-sample gradients are materialised in one `[b, p]` buffer if that fits
+    into `buffer_bytes`, else recomputed (`kernels.recomputed_gradients`).
 
     Args:
-        model: module whose trainable parameters all sit in such layers.
+        model: module whose trainable parameters all belong to LoRA adapters.
         clip_norm: L2 bound C of one sample's contribution.
         scale: grid steps per unit; with it totals are exact int64 (see `kernels.clip_sum`).
+        microbatch: samples that go through the model at a time; default all of them.
+        buffer_bytes: what the buffer of per-sample gradients may take.
 
     Raises:
         SottoError: if a trainable parameter sits in a layer without a per-sample rule.
     """
 
-    def __init__(self, model: nn.Module, clip_norm: float, scale: float | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        clip_norm: float,
+        scale: float | None = None,
+        microbatch: int | None = None,
+        buffer_bytes: int = 2**30,
+    ) -> None:
+        if microbatch is not None and microbatch < 1:
+            raise SottoError(f"microbatch is {microbatch}; allowed: 1 or more samples")
         self.model = model
         self.clip_norm = clip_norm
         self.scale = scale
-        self._slices: dict[int, tuple[int, int]] = {}
-        offset = 0
-        for _, parameter in trainable_parameters(model):
-            self._slices[id(parameter)] = (offset, offset + parameter.numel())
-            offset += parameter.numel()
-        self.length = offset
-        if not offset:
-            raise SottoError("the model has no trainable parameter; attach an adapter first")
-        self._layers = _layers_with_rules(model)
+        self.microbatch = microbatch
+        self.buffer_bytes = buffer_bytes
+        self._names, self._parameters = _adapter_parameters(model)
+        self._index = {id(parameter): index for index, parameter in enumerate(self._parameters)}
+        self.length = sum(parameter.numel() for parameter in self._parameters)
+        self._store: GradientStore | None = None
+        self._checked = False
+        self._first: tuple[Tensor, Tensor] | None = None
+        self._stepped = False
 
     def __call__(
         self,
@@ -86,148 +113,178 @@ class PrivateGradient:
         loss_fn: LossFunction,
         segments: Tensor | None = None,
         num_segments: int | None = None,
+        noise: GaussianNoise | None = None,
     ) -> ClippedSum:
         """Clipped gradient sum of one batch.
 
         Args:
-            inputs: what `forward` feeds to the model: a mapping (keywords), a tuple (first entry) or a tensor.
-            loss_fn: `loss_fn(model_output, inputs) -> [b]`, one loss per sample that depends on that sample alone.
+            inputs: what `fl_core.batches.forward` feeds to the model: a mapping (keywords), a tuple (first entry) or a
+                tensor, samples first.
+            loss_fn: `loss_fn(model_output, inputs) -> [b]`, one loss per sample that depends on that sample alone; a
+                loss with a method `of_model(model, inputs) -> [b]` runs the model itself.
             segments: optional int64 `[b]`, the client of each sample.
             num_segments: number of clients.
+            noise: Gaussian noise for the sum, in the same pass (single-machine DP-SGD; float mode without segments).
 
         Raises:
-            SottoError: if the loss is not one number per sample, or a trainable parameter got no gradient.
+            SottoError: if the loss is not one number per sample, samples influence each other's gradients, or a
+                trainable parameter got no gradient.
         """
-        batch = _batch_size(inputs)
-        if batch == 0:
-            return self._finish(torch.zeros(0, self.length), torch.zeros(0), segments, num_segments)
-        buffers: list[Tensor] = []  # one flat [b, p], made at the first gradient in its dtype
-        seen: set[int] = set()
+        batch = batch_size(inputs)
+        step = self.microbatch or max(1, batch)
+        if segments is not None and num_segments is None:
+            num_segments = int(segments.max()) + 1 if batch else 0
+        if not self._checked and batch > 1:
+            self._refuse_mixing(inputs, loss_fn)
+        parts: list[ClipSum] = []
+        losses: list[Tensor] = []
+        total: Tensor | None = None
+        last = batch - 1 - (batch - 1) % step
+        for start in range(0, batch, step):
+            some = inputs if step >= batch else rows_of(inputs, start, start + step)
+            store, values = self._backward(some, loss_fn)
+            own = None if segments is None else segments[start : start + step]
+            alone = noise if start == 0 and last == 0 else None
+            part = store.clip_and_sum(self.clip_norm, own, self.scale, num_segments, alone)
+            total = part.total if total is None else total + part.total
+            parts.append(part)
+            losses.append(values)
+        if total is None:
+            total, values = self._nothing(num_segments)
+            losses.append(values)
+        if noise is not None and last != 0:
+            total = add_gaussian_noise(total, noise.std, noise.key, noise.nonce)
+        self._remember(total)
+        return ClippedSum(total, losses[0] if len(losses) == 1 else torch.cat(losses), tuple(parts))
 
-        def write(parameter: Tensor, grad: Tensor) -> None:
-            if grad.shape[0] != batch:
+    def check_step(self) -> None:
+        """After the first optimiser step: every adapter weight with a gradient must have moved (`unmoved_weights`).
+
+        Call it after each step or the first; once it has passed, later calls do nothing.
+
+        Raises:
+            SottoError: naming the first weight that did not move.
+        """
+        if self._stepped or self._first is None:
+            return
+        unmoved = unmoved_weights(self.model, *self._first)
+        if unmoved:
+            raise SottoError(
+                f"adapter weight {unmoved[0]} did not move in the first step although it has a gradient: does the "
+                f"optimiser hold this model's parameters? Make it after the adapter is attached and moved"
+            )
+        self._first, self._stepped = None, True
+
+    def _backward(self, inputs: Any, loss_fn: LossFunction) -> tuple[GradientStore, Tensor]:
+        """One forward and backward pass that fills the store; the samples' losses `[b]`."""
+        batch = batch_size(inputs)
+        store = self._fresh_store(batch)
+        _refuse_batch_norm(self.model)
+        with fused_lora(self.model, lambda site: self._sink(site, store, batch)), torch.enable_grad():
+            own_run = getattr(loss_fn, "of_model", None)
+            losses = loss_fn(forward(self.model, inputs), inputs) if own_run is None else own_run(self.model, inputs)
+            if not isinstance(losses, Tensor) or losses.shape != (batch,):
+                shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
                 raise SottoError(
-                    f"a layer sees {grad.shape[0]} rows for {batch} samples; its inputs must keep the batch first"
+                    f"loss_fn must give one loss per sample, shape ({batch},), got {shape}; a mean over the batch "
+                    f"or its tokens is not a per-sample loss"
                 )
-            if not buffers:
-                buffers.append(grad.new_zeros(batch, self.length))
-            start, stop = self._slices[id(parameter)]
-            # Added, not assigned: a module that runs twice in one forward pass contributes twice.
-            buffers[0][:, start:stop] += grad.flatten(1)
-            seen.add(id(parameter))
-
-        handles = [layer.register_forward_hook(_capture(rule, write)) for layer, rule in self._layers]
-        before = [(p, p.grad) for _, p in trainable_parameters(self.model)]
-        try:
-            with torch.enable_grad():
-                losses = loss_fn(forward(self.model, inputs), inputs)
-                if losses.shape != (batch,):
-                    raise SottoError(
-                        f"loss_fn must give one loss per sample, shape ({batch},), got {tuple(losses.shape)}"
-                    )
-                torch.autograd.backward(losses.sum())
-        finally:
-            for handle in handles:
-                handle.remove()
-            for parameter, grad in before:
-                parameter.grad = grad
-        missing = [name for name, p in trainable_parameters(self.model) if id(p) not in seen]
+            if not losses.requires_grad:
+                raise SottoError("the loss does not depend on the adapter: is the model under no_grad?")
+            losses.sum().backward()  # type: ignore[no-untyped-call]
+        missing = [name for index, name in enumerate(self._names) if index not in store.written]
         if missing:
             raise SottoError(f"parameter {missing[0]} got no per-sample gradient: its layer did not run as a module")
-        return self._finish(buffers[0], losses.detach(), segments, num_segments)
+        return store, losses.detach()
 
-    def _finish(self, grads: Tensor, losses: Tensor, segments: Tensor | None, num_segments: int | None) -> ClippedSum:
-        square = squared_norms(grads)
-        result = clip_and_sum_counted(grads, square, self.clip_norm, segments, self.scale, num_segments)
-        return ClippedSum(result.total, square.sqrt(), losses, result.clipped, result.nonfinite)
+    def _fresh_store(self, batch: int) -> GradientStore:
+        first = self._parameters[0]
+        if self._store is None or self._store.batch != batch or self._store.device != first.device:
+            dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
+            shapes = [tuple(parameter.shape) for parameter in self._parameters]
+            self._store = None  # the old buffer goes before the new one comes
+            self._store = gradient_store(shapes, batch, dtype, first.device, self.buffer_bytes)
+        else:
+            self._store.clear()
+        return self._store
+
+    def _sink(self, site: LoraSite, store: GradientStore, batch: int) -> PairSink:
+        return sink_for(site, self._position(site, site.a), self._position(site, site.b), store, batch)
+
+    def _position(self, site: LoraSite, parameter: nn.Parameter) -> int | None:
+        if not parameter.requires_grad:
+            return None
+        if id(parameter) not in self._index:
+            raise SottoError(
+                f"the adapter of {site.name} was replaced since PrivateGradient was made: make it after the model is "
+                f"moved and the adapter attached"
+            )
+        return self._index[id(parameter)]
+
+    def _nothing(self, num_segments: int | None) -> tuple[Tensor, Tensor]:
+        """Sum and losses of an empty batch."""
+        device = self._parameters[0].device
+        shape = (self.length,) if num_segments is None else (num_segments, self.length)
+        dtype = torch.float32 if self.scale is None else torch.int64
+        return torch.zeros(shape, dtype=dtype, device=device), torch.zeros(0, device=device)
+
+    def _refuse_mixing(self, inputs: Any, loss_fn: LossFunction) -> None:
+        """Refuse a loss or layer through which one sample changes another's gradient."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()  # dropout would differ between the two runs
+        try:
+            alone, together = (self._first_gradient(rows_of(inputs, 0, size), loss_fn) for size in (1, 2))
+        finally:
+            for module, training in modes:
+                module.training = training
+        gap = torch.linalg.vector_norm(alone - together).item()
+        size = max(torch.linalg.vector_norm(alone).item(), torch.linalg.vector_norm(together).item())
+        dtype = next(self.model.parameters()).dtype
+        if gap > _SAME.get(dtype, _SAME_LOW_PRECISION) * size:
+            raise SottoError(
+                f"a sample's gradient changes by {gap / size:.1%} when another joins the batch: the loss or a layer "
+                f"mixes samples (an average over the batch's tokens, say); allowed: losses of one sample alone"
+            )
+        self._checked = True
+
+    def _first_gradient(self, inputs: Any, loss_fn: LossFunction) -> Tensor:
+        store, _ = self._backward(inputs, loss_fn)
+        segments = torch.arange(store.batch, device=store.device)
+        # Without a bound that bites: the gradient itself.
+        gradient = store.clip_and_sum(1e30, segments, None, store.batch).total[0].to(torch.float64)
+        self._store = None
+        return gradient
+
+    def _remember(self, total: Tensor) -> None:
+        """Keep weights and gradient of the first call, for `check_step`."""
+        if self._stepped or self._first is not None:
+            return
+        flat = total if total.dim() == 1 else total.sum(0)
+        self._first = flat_adapter(self.model), flat.clone()
 
 
-def forward(model: nn.Module, inputs: Any) -> Any:
-    """Run the model: keywords for a mapping, the first entry of a tuple (labels follow), else the value itself."""
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(inputs[0] if isinstance(inputs, tuple) else inputs)
-
-
-Write = Callable[[Tensor, Tensor], None]
-Rule = Callable[[Tensor, Tensor, Write], None]
-
-
-def _capture(rule: Rule, write: Write) -> Callable[[nn.Module, Sequence[Any], Tensor], None]:
-    def hook(module: nn.Module, args: Sequence[Any], output: Tensor) -> None:
-        # Under gradient checkpointing the first pass runs without a graph; the recomputation registers the hook.
-        if output.requires_grad:
-            seen = args[0].detach()
-            output.register_hook(lambda grad: rule(seen, grad.detach(), write))  # type: ignore[no-untyped-call]
-
-    return hook
-
-
-def _layers_with_rules(model: nn.Module) -> list[tuple[nn.Module, Rule]]:
-    layers: list[tuple[nn.Module, Rule]] = []
-    covered: set[int] = set()
-    for module in model.modules():
-        rule, parameters = _rule_of(module)
-        trainable = [p for p in parameters if p.requires_grad]
-        if rule is not None and trainable:
-            layers.append((module, rule))
-            covered.update(id(p) for p in trainable)
-    for name, parameter in trainable_parameters(model):
+def _adapter_parameters(model: nn.Module) -> tuple[list[str], list[nn.Parameter]]:
+    """Trainable names and parameters in the flat vector's order; refuses those outside LoRA layers."""
+    named = trainable_parameters(model)
+    if not named:
+        raise SottoError("the model has no trainable parameter; attach an adapter first")
+    covered = {id(parameter) for site in lora_sites(model) for parameter in (site.a, site.b)}
+    for name, parameter in named:
         if id(parameter) not in covered:
             raise SottoError(
-                f"trainable parameter {name} has no per-sample rule; allowed: LoRA on Linear, Conv1D, Conv2d, Embedding"
+                f"trainable parameter {name} has no per-sample rule; allowed: LoRA's A and B on Linear, Conv1D, Conv2d "
+                f"and Embedding"
             )
-    return layers
+    storages = {parameter.data_ptr() for _, parameter in named}
+    if len(storages) < len(named):
+        raise SottoError("two trainable parameters share their memory; allowed: one parameter used in several layers")
+    return [name for name, _ in named], [parameter for _, parameter in named]
 
 
-def _rule_of(module: nn.Module) -> tuple[Rule | None, list[nn.Parameter]]:
-    if type(module) is nn.Linear:
-        return _linear_rule(module), list(module.parameters(recurse=False))
-    if type(module) is nn.Conv2d:
-        return _conv2d_rule(module), list(module.parameters(recurse=False))
-    if isinstance(module, LoraEmbedding):
-        parameters = [*module.lora_embedding_A.values(), *module.lora_embedding_B.values()]
-        return _embedding_rule(module), parameters
-    return None, []
-
-
-def _linear_rule(module: nn.Linear) -> Rule:
-    def rule(x: Tensor, grad: Tensor, write: Write) -> None:
-        if module.weight.requires_grad:
-            write(module.weight, linear_per_sample_grad(x, grad))
-        if module.bias is not None and module.bias.requires_grad:
-            write(module.bias, grad.reshape(grad.shape[0], -1, grad.shape[-1]).float().sum(1))
-
-    return rule
-
-
-def _conv2d_rule(module: nn.Conv2d) -> Rule:
-    def rule(x: Tensor, grad: Tensor, write: Write) -> None:
-        if module.weight.requires_grad:
-            write(module.weight, conv2d_per_sample_grad(x, grad, module))
-        if module.bias is not None and module.bias.requires_grad:
-            write(module.bias, grad.float().sum((2, 3)))
-
-    return rule
-
-
-def _embedding_rule(module: LoraEmbedding) -> Rule:
-    def rule(ids: Tensor, grad: Tensor, write: Write) -> None:
-        adapters = module.active_adapters
-        if len(adapters) != 1:
-            raise SottoError(f"one active adapter is supported, found {len(adapters)}")
-        name = adapters[0]
-        a, b = module.lora_embedding_A[name], module.lora_embedding_B[name]
-        grad_a, grad_b = lora_embedding_per_sample_grads(ids, grad, a, b, module.scaling[name])
-        write(a, grad_a)
-        write(b, grad_b)
-
-    return rule
-
-
-def _batch_size(inputs: Any) -> int:
-    if isinstance(inputs, Mapping):
-        inputs = next(iter(inputs.values()))
-    elif isinstance(inputs, tuple):
-        inputs = inputs[0]
-    return int(inputs.shape[0])
+def _refuse_batch_norm(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            raise SottoError(
+                f"layer {name} normalises over the batch, so samples influence each other; allowed: the same layer in "
+                f"evaluation mode, or group or layer normalisation"
+            )

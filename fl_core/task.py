@@ -25,7 +25,7 @@ class FederatedTask:
         name: for tables and figures.
         model: frozen base with a trainable adapter.
         clients: record indices of each client, `[n_i]` int64; an empty client is legal.
-        batch: record indices -> the model's inputs, as `fl_core.private_gradient.forward` takes them.
+        batch: record indices -> the model's inputs, as `fl_core.batches.forward` takes them.
         loss: `(model_output, inputs) -> [b]`.
         evaluate: scores of the model on public test data.
         source: where the records come from, in words.

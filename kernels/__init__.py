@@ -4,24 +4,24 @@ Takes and gives plain tensors. Knows nothing of clients, rounds, budgets or file
 result may be released. `kernels.reference` is the float64 specification that everything else is tested against.
 """
 
-from kernels.clip_sum import ClipSum, clip_and_sum, clip_and_sum_counted
+from kernels.clip_sum import ClipSum, GaussianNoise, clip_and_sum, clip_and_sum_counted
 from kernels.gaussian import add_gaussian_noise
-from kernels.lora_grad import (
-    conv2d_per_sample_grad,
-    linear_per_sample_grad,
-    lora_embedding_per_sample_grads,
-    lora_per_sample_grads,
-    squared_norms,
-)
+from kernels.gradient_buffer import GradientBuffer
+from kernels.lora_conv2d import conv2d_per_sample_grad
+from kernels.lora_embedding import embedding_per_sample_grad
+from kernels.lora_grad import lora_per_sample_grads, squared_norms
+from kernels.lora_linear import lora_linear
 
 __all__ = [
     "ClipSum",
+    "GaussianNoise",
+    "GradientBuffer",
     "add_gaussian_noise",
     "clip_and_sum",
     "clip_and_sum_counted",
     "conv2d_per_sample_grad",
-    "linear_per_sample_grad",
-    "lora_embedding_per_sample_grads",
+    "embedding_per_sample_grad",
+    "lora_linear",
     "lora_per_sample_grads",
     "squared_norms",
 ]

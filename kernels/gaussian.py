@@ -1,47 +1,127 @@
-"""Gaussian noise on a tensor from given random words: the float mechanism, calibrated as the idealised one.
+"""Gaussian noise from a ChaCha20 keystream: the float mechanism, with tails to 9.4 standard deviations.
 
-Takes 64-bit random words from the caller's keystream, so that it holds no random state of its own and the same
-words give the same noise. It must never fall back on a library generator: those are predictable.
+Takes a 32-byte key and a nonce; normal i is a function of them and i alone, on a CPU and on a GPU, so that the same
+bits give the same noise wherever it is drawn. It must never fall back on a library generator: those are predictable,
+and end at 5.8 standard deviations in float32.
 """
 
 from __future__ import annotations
 
+import math
+import threading
+
 import torch
 from torch import Tensor
 
-__all__ = ["add_gaussian_noise", "gaussian_from_words"]
+from kernels.backend import runs_triton
+from kernels.chacha import BLOCK_WORDS, fill_words, key_tensors
+
+__all__ = ["NORMALS_PER_BLOCK", "add_gaussian_noise", "add_gaussian_noise_", "gaussian_noise"]
+
+# A pair of normals takes four 32-bit words: 64 bits of radius, 64 bits of angle.
+NORMALS_PER_BLOCK = BLOCK_WORDS // 2
+# Normals made at a time on a CPU: bounds the working memory.
+_CHUNK = 9 * 2**15
 
 
-def gaussian_from_words(words: Tensor) -> Tensor:
-    """Standard normal float64 values, one per int64 random word (any shape).
+def gaussian_noise(count: int, key: bytes, nonce: bytes, device: torch.device | str = "cpu", first: int = 0) -> Tensor:
+    """Normals number `first` to `first + count - 1` of the stream, float64 `[count]`, standard normal.
 
-    Inverse distribution function with the sign taken from one bit and the tail probability from 63, so that the
-    reachable range is symmetric and extends to 9.1 standard deviations (`torch.randn` in float32 ends at 5.8).
+    Box and Muller 1958 on 64-bit words w of the keystream: radius `sqrt(-2 ln |w + 1/2| 2^-63)`, angle `pi w' 2^-63`;
+    the cosine gives the even, the sine the odd normals.
+
+    Args:
+        count: how many.
+        key: 32 fresh bytes; a (key, nonce) pair is used for one purpose.
+        nonce: 12 bytes.
+        device: where they are wanted; a GPU makes them itself.
+        first: a multiple of 8 (one block of the keystream).
+
+    Raises:
+        ValueError: for a key or nonce of another length, or a `first` that is no multiple of 8.
     """
-    sign = torch.where(words < 0, -1.0, 1.0).to(torch.float64)
-    magnitude = (words & (2**63 - 1)).to(torch.float64)
-    # Probability of a half-normal exceeding the value, in (0, 1]; the half step keeps it off zero.
-    tail = ((magnitude + 0.5) * 2.0**-63).clamp(max=1.0)
-    normal: Tensor = sign * -torch.special.ndtri(tail * 0.5)
-    return normal
+    if first % NORMALS_PER_BLOCK or first < 0:
+        raise ValueError(f"first is {first}; allowed: multiples of {NORMALS_PER_BLOCK}")
+    where = torch.empty(0, device=device)
+    if runs_triton(where):
+        from kernels.gpu.gaussian import gaussian_launch
+
+        words = key_tensors(key, nonce, where.device)
+        return gaussian_launch(*words, count, first // NORMALS_PER_BLOCK)
+    out = torch.empty(count, dtype=torch.float64, device=device)
+    for start in range(0, count, _CHUNK):
+        part = out[start : start + _CHUNK]
+        part.copy_(_normals(key, nonce, len(part), (first + start) // NORMALS_PER_BLOCK))
+    return out
 
 
-def add_gaussian_noise(total: Tensor, std: float, words: Tensor) -> Tensor:
-    """`total + std * N(0, 1)`, one normal per coordinate.
+def add_gaussian_noise(total: Tensor, std: float, key: bytes, nonce: bytes) -> Tensor:
+    """`total + std * N(0, 1)`, one normal per coordinate in row-major order.
 
     Args:
         total: float tensor of any shape.
         std: standard deviation >= 0 of every coordinate, in the units of `total`.
-        words: int64 tensor of the same shape: fresh cryptographic random words, used once.
+        key: 32 fresh bytes from the operating system.
+        nonce: 12 bytes; a (key, nonce) pair is used once.
 
     Returns:
-        A new tensor of `total`'s dtype.
+        A new tensor of `total`'s dtype; the sum is rounded to it once.
 
     Raises:
-        ValueError: if the shapes differ or `std` is negative or not finite.
+        ValueError: if `std` is negative or not finite, or key or nonce have another length.
     """
-    if words.shape != total.shape or words.dtype != torch.int64:
-        raise ValueError(f"words must be int64 of shape {tuple(total.shape)}, got {words.dtype} {tuple(words.shape)}")
+    return add_gaussian_noise_(total.clone(memory_format=torch.contiguous_format), std, key, nonce)
+
+
+def add_gaussian_noise_(total: Tensor, std: float, key: bytes, nonce: bytes) -> Tensor:
+    """`add_gaussian_noise` in place, on a contiguous tensor; returns it."""
     if not 0 <= std < float("inf"):
         raise ValueError(f"std must be finite and not negative, got {std}")
-    return total + (std * gaussian_from_words(words)).to(total.dtype)
+    flat = total.view(-1)
+    if runs_triton(total):
+        flat.add_(gaussian_noise(len(flat), key, nonce, total.device), alpha=std)
+        return total
+    for start in range(0, len(flat), _CHUNK):
+        part = flat[start : start + _CHUNK]
+        # Computed in float64 and rounded once, also for a float32 total.
+        part.add_(_normals(key, nonce, len(part), start // NORMALS_PER_BLOCK), alpha=std)
+    return total
+
+
+def _normals(key: bytes, nonce: bytes, count: int, first_block: int) -> Tensor:
+    """At most `_CHUNK` normals, valid until this thread's next call.
+
+    Few operations on long vectors, for their number matters beside a private step's; on memory that stays, for fresh
+    pages would cost more than the arithmetic.
+    """
+    pairs = -(-count // 2)
+    room = _scratch(pairs)
+    words = fill_words(room.words[: 4 * pairs], key, nonce, first_block).view(torch.int64).view(pairs, 2)
+    # (2 w + 1) 2^-64 in one operation: symmetric around zero, never zero, full precision near it.
+    radius = torch.add(room.half_step, words[:, 0], alpha=2.0**-63, out=room.radius[:pairs])
+    radius.square_().log_().neg_().sqrt_()
+    angle = torch.mul(words[:, 1], room.half_turn, out=room.angle[:pairs])
+    out = room.normals[: 2 * pairs].view(pairs, 2)
+    torch.cos(angle, out=room.cosine[:pairs])
+    torch.mul(radius, room.cosine[:pairs], out=out[:, 0])
+    torch.mul(radius, angle.sin_(), out=out[:, 1])
+    return out.view(-1)[:count]
+
+
+class _Scratch(threading.local):
+    """One thread's working memory for `pairs` pairs of normals, grown as needed up to 8 MB."""
+
+    pairs = 0
+
+    def __call__(self, pairs: int) -> _Scratch:
+        if pairs > self.pairs:
+            self.pairs = pairs
+            self.words = torch.empty(4 * pairs, dtype=torch.int32)
+            self.radius, self.angle, self.cosine = torch.empty(3, pairs, dtype=torch.float64)
+            self.normals = torch.empty(2 * pairs, dtype=torch.float64)
+            self.half_step = torch.tensor([2.0**-64], dtype=torch.float64)
+            self.half_turn = torch.tensor([math.pi * 2.0**-63], dtype=torch.float64)
+        return self
+
+
+_scratch = _Scratch()

@@ -1,7 +1,7 @@
-"""Per-sample gradients of the layers that LoRA adapters are made of, vectorised in PyTorch.
+"""Per-sample gradients of a LoRA pair, and norms of what is stored.
 
-Each function takes what a layer saw in its forward pass and the gradient at its output, and gives one weight
-gradient per sample. They never sum over samples: that is `kernels.clip_sum`'s work, after clipping.
+Takes what a layer saw in its forward pass and the gradient at its output, and gives one gradient per sample for
+each of A and B. They never sum over samples: that is `kernels.clip_sum`'s work, after clipping.
 Squared norms are those of the *stored* values (what is summed later), accumulated in float64, because an error in
 the norm is an error in the sensitivity.
 """
@@ -9,88 +9,24 @@ the norm is an error in the sensitivity.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from kernels.backend import runs_triton
+from kernels.lora_linear import ignored
+
 __all__ = [
-    "conv2d_per_sample_grad",
-    "linear_per_sample_grad",
-    "lora_embedding_per_sample_grads",
+    "lora_pair_grads",
     "lora_per_sample_grads",
     "squared_norms",
 ]
 
-_BLOCK = 2**17  # coordinates
+_SKINNY = 8  # ranks
 
 
 def squared_norms(*grads: Tensor) -> Tensor:
     """Squared L2 norm per sample over all given `[b, ...]` tensors, float64 `[b]`."""
-    total = torch.zeros(grads[0].shape[0], dtype=torch.float64, device=grads[0].device)
-    for grad in grads:
-        flat = grad.flatten(1)
-        # A few rows at a time: the float64 copy stays in the processor's cache.
-        step = max(1, _BLOCK // max(1, flat.shape[1]))
-        for start in range(0, flat.shape[0], step):
-            total[start : start + step] += flat[start : start + step].to(torch.float64).square().sum(1)
-    return total
-
-
-def linear_per_sample_grad(x: Tensor, grad_y: Tensor) -> Tensor:
-    """Weight gradient per sample of `y = x W^T`.
-
-    Args:
-        x: inputs `[b, ..., d_in]`.
-        grad_y: gradients at the output `[b, ..., d_out]`, same leading shape.
-
-    Returns:
-        `[b, d_out, d_in]`, in the promoted dtype of the inputs, at least float32.
-
-    Raises:
-        ValueError: if the leading shapes differ.
-    """
-    if x.shape[:-1] != grad_y.shape[:-1]:
-        raise ValueError(f"x {tuple(x.shape)} and grad_y {tuple(grad_y.shape)} differ in batch or positions")
-    batch = x.shape[0]
-    dtype = _accumulation_dtype(x, grad_y)
-    positions = x[0].numel() // x.shape[-1] if batch else 1
-    x3 = x.reshape(batch, positions, x.shape[-1]).to(dtype)
-    g3 = grad_y.reshape(batch, positions, grad_y.shape[-1]).to(dtype)
-    return torch.bmm(g3.transpose(1, 2), x3)
-
-
-def conv2d_per_sample_grad(x: Tensor, grad_y: Tensor, module: torch.nn.Conv2d) -> Tensor:
-    """Weight gradient per sample of an ungrouped or grouped `Conv2d`.
-
-    Args:
-        x: inputs `[b, c_in, h, w]`.
-        grad_y: gradients at the output `[b, c_out, h', w']`.
-        module: the convolution, for its geometry.
-
-    Returns:
-        `[b, *module.weight.shape]`.
-
-    Raises:
-        ValueError: for a padding mode other than zeros.
-    """
-    if module.padding_mode != "zeros":
-        raise ValueError(f"padding mode {module.padding_mode!r} is not supported; allowed: 'zeros'")
-    dtype = _accumulation_dtype(x, grad_y)
-    batch, c_out = grad_y.shape[:2]
-    kernel = tuple(module.kernel_size)
-    if module.padding == "same":
-        total = [d * (k - 1) for d, k in zip(module.dilation, kernel, strict=True)]
-        x = F.pad(x, (total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2))
-        padding: tuple[int, ...] = (0, 0)
-    elif module.padding == "valid":
-        padding = (0, 0)
-    else:
-        padding = tuple(int(p) for p in module.padding)
-    columns = F.unfold(x.to(dtype), kernel, tuple(module.dilation), padding, tuple(module.stride))
-    # unfold gives one column per output position, rows ordered (c_in, kh, kw): the weight's own layout.
-    groups = module.groups
-    columns = columns.reshape(batch * groups, -1, columns.shape[-1])
-    g3 = grad_y.to(dtype).reshape(batch * groups, c_out // groups, -1)
-    return torch.bmm(g3, columns.transpose(1, 2)).reshape(batch, *module.weight.shape)
+    norms = [torch.linalg.vector_norm(grad.flatten(1), dim=1, dtype=torch.float64) for grad in grads]
+    return torch.stack(norms).square_().sum(0)
 
 
 def lora_per_sample_grads(
@@ -119,35 +55,71 @@ def lora_per_sample_grads(
             f"shapes do not fit: x {tuple(x.shape)}, grad_y {tuple(grad_y.shape)}, A {tuple(A.shape)}, "
             f"B {tuple(B.shape)}"
         )
+    if x.shape[:-1] != grad_y.shape[:-1]:
+        raise ValueError(f"x {tuple(x.shape)} and grad_y {tuple(grad_y.shape)} differ in batch or positions")
     dtype = _accumulation_dtype(x, grad_y)
     x, grad_y, A, B = x.to(dtype), grad_y.to(dtype), A.to(dtype), B.to(dtype)
-    grad_A = linear_per_sample_grad(x, scaling * (grad_y @ B))
-    grad_B = linear_per_sample_grad(x @ A.T, scaling * grad_y)
+    u = scaling * (grad_y @ B)
+    h = x @ A.T
+    if dtype == torch.float32 and runs_triton(x) and x.dim() == 3:
+        return _launch(x, u, scaling * h, grad_y)
+    grad_A, grad_B = lora_pair_grads(x, u, h, grad_y, scaling, dtype)
+    assert grad_A is not None
+    assert grad_B is not None
+    grad_B = grad_B.contiguous()
     return grad_A, grad_B, squared_norms(grad_A, grad_B)
 
 
-def lora_embedding_per_sample_grads(
-    ids: Tensor, grad_y: Tensor, A: Tensor, B: Tensor, scaling: float
-) -> tuple[Tensor, Tensor]:
-    """Per-sample gradients of PEFT's LoRA on an embedding, `y = E[ids] + scaling * A[:, ids]^T B^T`.
+def lora_pair_grads(
+    x: Tensor,
+    u: Tensor,
+    h: Tensor,
+    g: Tensor,
+    scaling: float,
+    dtype: torch.dtype,
+    want_a: bool = True,
+    want_b: bool = True,
+) -> tuple[Tensor | None, Tensor | None]:
+    """`(u_i^T x_i, scaling g_i^T h_i)` for every sample i, from what a LoRA pair's backward pass has at hand.
 
     Args:
-        ids: `[b, t]` token ids.
-        grad_y: `[b, t, d]`.
-        A: `[r, vocabulary]`.
-        B: `[d, r]`.
+        x: inputs `[b, t, d_in]`.
+        u: gradient at the rank `[b, t, r]`, scaling included.
+        h: `x A^T`, `[b, t, r]`.
+        g: gradient at the output `[b, t, d_out]`.
         scaling: alpha / r.
+        dtype: of the results.
+        want_a: whether the first is needed.
+        want_b: whether the second is needed.
 
     Returns:
-        `grad_A [b, r, vocabulary]` and `grad_B [b, d, r]`.
+        `[b, r, d_in]` or None, `[b, d_out, r]` or None; the second may be a transposed view.
     """
-    dtype = _accumulation_dtype(A, grad_y)
-    grad_y, A, B = grad_y.to(dtype), A.to(dtype), B.to(dtype)
-    h = A.T[ids]
-    u = scaling * (grad_y @ B)
-    grad_A = torch.zeros(ids.shape[0], A.shape[1], A.shape[0], dtype=dtype, device=A.device)
-    grad_A.scatter_add_(1, ids.unsqueeze(-1).expand(-1, -1, A.shape[0]), u)
-    return grad_A.transpose(1, 2), linear_per_sample_grad(h, scaling * grad_y)
+    grad_a = grad_b = None
+    if want_a:
+        grad_a = torch.bmm(u.to(dtype).transpose(1, 2), x.to(dtype))
+    if want_b:
+        g, h = g.to(dtype), h.to(dtype)
+        nothing = ignored(dtype, g.device)
+        if h.shape[-1] <= _SKINNY:
+            # BLAS handles a product with so few columns several times faster the other way round.
+            grad_b = torch.baddbmm(nothing, h.transpose(1, 2), g, beta=0, alpha=scaling).transpose(1, 2)
+        else:
+            grad_b = torch.baddbmm(nothing, g.transpose(1, 2), h, beta=0, alpha=scaling)
+    return grad_a, grad_b
+
+
+def _launch(x: Tensor, u: Tensor, h: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    from kernels.gpu.lora_grad import lora_grads, norm_tiles
+    from kernels.launch_table import architecture
+
+    batch, rank = x.shape[0], u.shape[-1]
+    grad_a = x.new_empty(batch, rank, x.shape[-1])
+    grad_b = x.new_empty(batch, g.shape[-1], rank)
+    width = norm_tiles(x.shape[-1], g.shape[-1], rank, architecture(x.device))
+    squares = torch.empty(batch, width, dtype=torch.float64, device=x.device)
+    lora_grads(x, u, h, g, grad_a, grad_b, squares, False)
+    return grad_a, grad_b, squares.sum(1)
 
 
 def _accumulation_dtype(*tensors: Tensor) -> torch.dtype:

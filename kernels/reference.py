@@ -53,3 +53,38 @@ def reference_clip_and_sum(
             totals[segment][k] += value * weight if scale is None else int(value * weight * scale)
     result = torch.tensor(totals, dtype=torch.float64 if scale is None else torch.int64)
     return result[0] if segments is None else result
+
+
+def reference_chacha20_block(key: bytes, nonce: bytes, counter: int) -> list[int]:
+    """The 16 words of one ChaCha20 block (RFC 8439, section 2.3) in Python integers."""
+    start = [0x61707865, 0x3320646E, 0x79622D32, 0x6B206574]
+    start += [int.from_bytes(key[i : i + 4], "little") for i in range(0, 32, 4)]
+    start += [counter] + [int.from_bytes(nonce[i : i + 4], "little") for i in range(0, 12, 4)]
+    state = list(start)
+    for _ in range(10):
+        for column in ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)):
+            _quarter_round(state, *column)
+        for diagonal in ((0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)):
+            _quarter_round(state, *diagonal)
+    return [(one + other) % 2**32 for one, other in zip(state, start, strict=True)]
+
+
+def _quarter_round(state: list[int], a: int, b: int, c: int, d: int) -> None:
+    for one, two, three, shift in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+        state[one] = (state[one] + state[two]) % 2**32
+        mixed = state[three] ^ state[one]
+        state[three] = (mixed << shift | mixed >> (32 - shift)) % 2**32
+
+
+def reference_gaussian(key: bytes, nonce: bytes, index: int) -> float:
+    """Normal number `index` of the stream: Box and Muller on 64-bit words, in Python numbers."""
+    words = reference_chacha20_block(key, nonce, index // 8)
+    first = index % 8 // 2 * 4
+    radius, angle = (_signed(words[first + i] | words[first + i + 1] << 32) for i in (0, 2))
+    length = math.sqrt(-2 * math.log(abs(2 * radius + 1) * 2.0**-64))
+    turn = math.pi * angle * 2.0**-63
+    return length * (math.sin(turn) if index % 2 else math.cos(turn))
+
+
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word

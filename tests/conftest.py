@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import os
 
+import pytest
+import torch
 from hypothesis import settings
+
+# Before anything imports triton: without a GPU its kernels run in the interpreter.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # Machines are shared and noisy: no time limit for an example. In CI the same examples every time.
 settings.register_profile("sotto", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("sotto")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no GPU here"))
 
 
 def pytest_report_header() -> str:

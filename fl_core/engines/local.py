@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fl_core.adapters import flat_adapter, load_flat_adapter
+from fl_core.adapters import flat_adapter, load_flat_adapter, unmoved_weights
 from fl_core.budget import Budget, BudgetExhausted
 from fl_core.checkpoint import Checkpoint, save_checkpoint
 from fl_core.cohort import Diagnostics, contributions
@@ -210,6 +210,13 @@ class LocalEngine:
                 f"({config.server.learning_rate})"
             )
         load_flat_adapter(self.task.model, theta)
+        if self.state.optimizer.steps == 0 and config.server.learning_rate:
+            unmoved = unmoved_weights(self.task.model, self.state.theta, average)
+            if unmoved:
+                raise AggregationError(
+                    f"round {number}: adapter weight {unmoved[0]} did not move in the first step although it has a "
+                    f"gradient; raise server.learning_rate ({config.server.learning_rate})"
+                )
         self.state = Checkpoint(number, theta, optimizer, self.ledger.lines, self.ledger.head)
 
     def _checkpoint(self) -> None:

@@ -8,11 +8,13 @@ from peft import PeftModel
 from torch import nn
 
 from fl_core.adapters import (
+    assign_gradient,
     attach_adapter,
     flat_adapter,
     load_flat_adapter,
     save_adapter,
     trainable_parameters,
+    unmoved_weights,
 )
 from fl_core.config import LoraSettings
 from secagg.errors import SottoError
@@ -64,3 +66,25 @@ def test_vectors_that_do_not_fit_are_refused(bad):
 def test_an_unknown_layer_is_named():
     with pytest.raises(SottoError, match="no layer is called 'attention'; allowed: conv, fc"):
         attach_adapter(Net(), LoraSettings(targets=["attention"]))
+
+
+def test_weights_that_have_a_gradient_but_did_not_move_are_named():
+    model = attach_adapter(Net(), LoraSettings(rank=2, targets=["fc"]))
+    before = flat_adapter(model)
+    gradient = torch.ones_like(before)
+    names = [name for name, _ in trainable_parameters(model)]
+    assert unmoved_weights(model, before, gradient) == names
+    load_flat_adapter(model, before + torch.arange(len(before)).eq(0))
+    assert unmoved_weights(model, before, gradient) == names[1:]
+    assert unmoved_weights(model, before, torch.zeros_like(before)) == []
+
+
+def test_a_flat_gradient_becomes_the_parameters_own_in_order_without_a_copy():
+    model = attach_adapter(Net(), LoraSettings(rank=2, targets=["fc", "conv"]))
+    flat = torch.arange(float(len(flat_adapter(model))))
+    assign_gradient(model, flat)
+    assert torch.equal(torch.cat([p.grad.flatten() for _, p in trainable_parameters(model)]), flat)
+    flat.zero_()
+    assert not any(p.grad.any() for _, p in trainable_parameters(model))
+    with pytest.raises(ValueError, match="got a gradient of shape"):
+        assign_gradient(model, flat[1:])

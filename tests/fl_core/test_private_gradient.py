@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
 
-from fl_core.adapters import flat_adapter, load_flat_adapter, trainable_parameters
-from fl_core.private_gradient import PrivateGradient, forward
+from fl_core.adapters import flat_adapter, trainable_parameters
+from fl_core.private_gradient import PrivateGradient
+from kernels import GaussianNoise
 from secagg.errors import SottoError
+from tests.fl_core.lora_models import lora_model, one_by_one
 
 
 class Network(nn.Module):
@@ -28,13 +28,8 @@ class Network(nn.Module):
         return self.fc(torch.cat([words, pixels], 1))
 
 
-def adapted(targets, base=None, **options):
-    torch.manual_seed(0)
-    model = get_peft_model(base or Network(), LoraConfig(r=2, lora_alpha=3, target_modules=targets, **options))
-    # PEFT starts with B = 0, which hides every error in A's gradient.
-    theta = flat_adapter(model)
-    load_flat_adapter(model, torch.randn(len(theta), generator=torch.Generator().manual_seed(1)) * 0.3)
-    return model
+def adapted(targets, **options):
+    return lora_model(Network(), targets, **options)
 
 
 def batch(b=5):
@@ -52,20 +47,6 @@ def loss_fn(output, inputs):
     return F.cross_entropy(output, LABELS[: len(output)], reduction="none")
 
 
-def one_by_one(model, inputs, loss, clip):
-    """Independent reference: autograd for each sample, float64 clipping."""
-    size = len(next(iter(inputs.values())))
-    parameters = [p for _, p in trainable_parameters(model)]
-    total = torch.zeros(sum(p.numel() for p in parameters), dtype=torch.float64)
-    norms = []
-    for i in range(size):
-        grads = torch.autograd.grad(loss(forward(model, inputs), inputs)[i], parameters)
-        flat = torch.cat([grad.flatten() for grad in grads]).double()
-        norms.append(flat.norm())
-        total += flat * min(1.0, clip / float(flat.norm()))
-    return total, torch.stack(norms)
-
-
 @pytest.mark.parametrize(
     "targets", [["fc"], ["inner"], ["conv"], ["embed"], ["embed", "conv", "inner", "fc"]], ids="+".join
 )
@@ -77,65 +58,6 @@ def test_equals_autograd_one_sample_at_a_time(targets, clip):
     torch.testing.assert_close(got.total.double(), want, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(got.norms, norms, rtol=1e-4, atol=1e-6)
     assert got.clipped == int((norms > clip).sum())
-
-
-def gpt2(targets, checkpointing=False):
-    torch.manual_seed(0)
-    base = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=31,
-            n_positions=16,
-            n_embd=12,
-            n_layer=2,
-            n_head=2,
-            attn_pdrop=0,
-            embd_pdrop=0,
-            resid_pdrop=0,
-        )
-    )
-    if checkpointing:
-        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        base.enable_input_require_grads()
-    return adapted(targets, base, fan_in_fan_out=True)
-
-
-def causal_loss(output, inputs):
-    """Mean over each sequence's own real tokens: a per-sample function, unlike `labels=`."""
-    ids, mask = inputs["input_ids"][:, 1:], inputs["attention_mask"][:, 1:].float()
-    token = F.cross_entropy(output.logits[:, :-1].transpose(1, 2).float(), ids, reduction="none")
-    return (token * mask).sum(1) / mask.sum(1)
-
-
-def sequences():
-    g = torch.Generator().manual_seed(3)
-    mask = torch.ones(4, 8, dtype=torch.int64)
-    mask[1, 5:] = 0
-    mask[3, 3:] = 0
-    return {"input_ids": torch.randint(0, 31, (4, 8), generator=g), "attention_mask": mask}
-
-
-@pytest.mark.parametrize("targets", [["c_attn"], ["c_attn", "c_proj", "c_fc"]], ids="+".join)
-def test_gpt2_conv1d_with_padding_equals_autograd(targets):
-    model = gpt2(targets)
-    got = PrivateGradient(model, clip_norm=0.5)(sequences(), causal_loss)
-    want, _ = one_by_one(model, sequences(), causal_loss, 0.5)
-    torch.testing.assert_close(got.total.double(), want, rtol=1e-4, atol=1e-6)
-
-
-def test_gradient_checkpointing_changes_nothing():
-    plain = PrivateGradient(gpt2(["c_attn"]), clip_norm=0.5)(sequences(), causal_loss)
-    model = gpt2(["c_attn"], checkpointing=True)
-    model.train()
-    saved = PrivateGradient(model, clip_norm=0.5)(sequences(), causal_loss)
-    torch.testing.assert_close(saved.total, plain.total)
-
-
-def test_bfloat16_models_give_float32_gradients_close_to_autograd():
-    model = gpt2(["c_attn"]).to(torch.bfloat16)
-    got = PrivateGradient(model, clip_norm=0.5)(sequences(), causal_loss)
-    want, _ = one_by_one(model, sequences(), causal_loss, 0.5)
-    assert got.total.dtype == torch.float32
-    assert float((got.total.double() - want).norm() / want.norm()) < 0.02
 
 
 def test_integer_mode_is_the_float_sum_on_the_grid():
@@ -182,9 +104,10 @@ def test_parameter_gradients_are_left_as_they_were():
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_trainable_parameter_without_a_rule_is_refused():
-    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
-    with pytest.raises(SottoError, match="1.weight has no per-sample rule"):
+def test_a_trainable_parameter_outside_lora_is_refused():
+    model = adapted(["fc"])
+    model.get_base_model().inner.weight.requires_grad_(True)
+    with pytest.raises(SottoError, match=r"inner.weight has no per-sample rule; allowed: LoRA's A and B"):
         PrivateGradient(model, clip_norm=1.0)
 
 
@@ -197,9 +120,229 @@ def test_a_layer_that_did_not_run_is_refused():
         def forward(self, x):
             return self.used(x)
 
-    gradient = PrivateGradient(Skips(), clip_norm=1.0)
-    with pytest.raises(SottoError, match="unused.weight"):
+    gradient = PrivateGradient(lora_model(Skips(), ["used", "unused"]), clip_norm=1.0)
+    with pytest.raises(SottoError, match="unused.lora_A.default.weight got no per-sample gradient"):
         gradient(torch.randn(2, 3), lambda output, _: output.sum(1))
+
+
+def test_the_sum_is_the_same_in_microbatches_and_by_recomputation():
+    model = adapted(["embed", "conv", "inner", "fc"])
+    whole = PrivateGradient(model, clip_norm=0.5, scale=2**20)(batch(), loss_fn, torch.tensor([0, 1, 1, 0, 2]))
+    labels = {**batch(), "labels": LABELS[:5]}
+    plain = Keywordless(model)
+    for options in ({"microbatch": 2}, {"buffer_bytes": 0}, {"microbatch": 3, "buffer_bytes": 0}):
+        gradient = PrivateGradient(plain, clip_norm=0.5, scale=2**20, **options)
+        got = gradient(labels, labelled_loss, torch.tensor([0, 1, 1, 0, 2]), 3)
+        assert int((got.total - whole.total).abs().max()) <= 4  # float rounding of the model, in grid steps
+        torch.testing.assert_close(got.norms, whole.norms, rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(got.losses, whole.losses)
+
+
+class Keywordless(nn.Module):
+    """Ignores the labels that travel with the inputs."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids, images, labels):
+        return self.model(ids=ids, images=images)
+
+
+def labelled_loss(output, inputs):
+    return F.cross_entropy(output, inputs["labels"], reduction="none")
+
+
+def test_noise_is_added_to_the_sum_once():
+    model = adapted(["fc"])
+    noise = GaussianNoise(3.0, bytes(range(32)), bytes(12))
+    clean = PrivateGradient(model, clip_norm=0.5)(batch(), loss_fn).total
+    whole = PrivateGradient(model, clip_norm=0.5)(batch(), loss_fn, noise=noise).total
+    labels = {**batch(), "labels": LABELS[:5]}
+    parts = PrivateGradient(Keywordless(model), clip_norm=0.5, microbatch=2)(labels, labelled_loss, noise=noise).total
+    assert (whole - clean).std() == pytest.approx(3.0, rel=0.3)
+    torch.testing.assert_close(parts, whole)
+
+
+def test_noise_on_the_integer_grid_is_refused():
+    noise = GaussianNoise(3.0, bytes(32), bytes(12))
+    with pytest.raises(ValueError, match="float sum"):
+        PrivateGradient(adapted(["fc"]), clip_norm=0.5, scale=2**10)(batch(), loss_fn, noise=noise)
+
+
+def test_a_sample_is_not_touched_by_its_neighbours_not_even_by_rounding():
+    model = adapted(["embed", "conv", "inner", "fc"])
+    gradient = PrivateGradient(model, clip_norm=0.5, scale=2**24)
+    other = batch()
+    generator = torch.Generator().manual_seed(9)
+    other["images"][2] = torch.randn(2, 4, 4, generator=generator)
+    other["ids"][2] = torch.randint(0, 11, (4,), generator=generator)
+    each = torch.arange(5)
+    first, second = gradient(batch(), loss_fn, each).total, gradient(other, loss_fn, each).total
+    assert torch.equal(first[[0, 1, 3, 4]], second[[0, 1, 3, 4]])
+    assert not torch.equal(first[2], second[2])
+
+
+def test_a_layer_that_runs_twice_contributes_twice():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.out = nn.Linear(6, 6), nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.out(torch.tanh(self.inner(torch.tanh(self.inner(x)))))
+
+    model = lora_model(Twice(), ["inner", "out"])
+    inputs = {"x": torch.randn(5, 6, generator=torch.Generator().manual_seed(4))}
+    want, norms = one_by_one(model, inputs, loss_fn, 0.5)
+    for buffer_bytes in (2**30, 0):
+        got = PrivateGradient(model, clip_norm=0.5, buffer_bytes=buffer_bytes)(inputs, loss_fn)
+        torch.testing.assert_close(got.total.double(), want, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(got.norms, norms, rtol=1e-5, atol=1e-8)
+
+
+def test_parameters_shared_between_layers_are_counted_once():
+    class Pairs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.two(torch.tanh(self.one(x)))
+
+    model = lora_model(Pairs(), ["one", "two"])
+    layers = model.get_base_model()
+    layers.two.lora_B["default"].weight = layers.one.lora_B["default"].weight
+    inputs = {"x": torch.randn(5, 6, generator=torch.Generator().manual_seed(4))}
+    want, norms = one_by_one(model, inputs, loss_fn, 0.5)
+    got = PrivateGradient(model, clip_norm=0.5)(inputs, loss_fn)
+    torch.testing.assert_close(got.total.double(), want, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(got.norms, norms, rtol=1e-5, atol=1e-8)
+
+
+def test_parameters_that_only_share_memory_are_refused():
+    model = adapted(["inner", "fc"])
+    layer = model.get_base_model().inner
+    layer.lora_B["default"].weight = nn.Parameter(layer.lora_A["default"].weight[:, :5].t())
+    with pytest.raises(SottoError, match="share their memory"):
+        PrivateGradient(model, clip_norm=0.5)
+
+
+def test_dropout_on_the_adapters_input_is_part_of_the_sample():
+    model = adapted(["inner", "fc"], lora_dropout=0.5)
+    model.train()
+    torch.manual_seed(5)
+    got = PrivateGradient(model, clip_norm=100.0)(batch(), loss_fn, torch.arange(5)).total
+    parameters = [p for _, p in trainable_parameters(model)]
+    torch.manual_seed(5)
+    total = torch.autograd.grad(loss_fn(model(**batch()), None).sum(), parameters)
+    torch.testing.assert_close(got.sum(0), torch.cat([g.flatten() for g in total]), rtol=1e-4, atol=1e-6)
+
+
+def test_only_the_trainable_half_of_a_pair_is_computed():
+    model = adapted(["inner", "fc"])
+    for name, parameter in model.named_parameters():
+        if "lora_A" in name:
+            parameter.requires_grad_(False)
+    want, _ = one_by_one(model, batch(), loss_fn, 0.5)
+    got = PrivateGradient(model, clip_norm=0.5)(batch(), loss_fn)
+    torch.testing.assert_close(got.total.double(), want, rtol=1e-4, atol=1e-6)
+
+
+def weighted_mean(losses):
+    """As an average over all tokens of a batch: a sample's weight depends on its neighbours' lengths."""
+    weights = torch.arange(1.0, len(losses) + 1)
+    return (weights * losses).sum() / weights.sum()
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda output, inputs: weighted_mean(loss_fn(output, inputs)).expand(len(output)),
+        lambda output, inputs: F.cross_entropy(output - output.mean(0), LABELS[: len(output)], reduction="none"),
+    ],
+    ids=["a weighted mean handed out as if it were per sample", "outputs centred over the batch"],
+)
+def test_a_loss_that_mixes_samples_is_refused(mixed):
+    with pytest.raises(SottoError, match="mixes samples"):
+        PrivateGradient(adapted(["fc"]), clip_norm=1.0)(batch(), mixed)
+
+
+def test_batch_norm_in_training_mode_is_refused_and_allowed_in_evaluation_mode():
+    model = lora_model(nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)), ["0"])
+    inputs = torch.randn(5, 6)
+    model.train()
+    with pytest.raises(SottoError, match="normalises over the batch"):
+        PrivateGradient(model, clip_norm=1.0)(inputs, loss_fn)
+    model.eval()
+    PrivateGradient(model, clip_norm=1.0)(inputs, loss_fn)
+
+
+def test_inputs_that_do_not_keep_the_batch_first_are_refused():
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.fc(x.transpose(0, 1)).mean(0)
+
+    with pytest.raises(SottoError, match="batch first"):
+        PrivateGradient(lora_model(Turned(), ["fc"]), clip_norm=1.0)(torch.randn(5, 3, 6), loss_fn)
+
+
+def test_rows_in_another_order_than_sample_by_sample_are_refused():
+    class Interleaved(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(6, 4)
+
+        def forward(self, x):
+            rows = x.transpose(0, 1).reshape(-1, 6)  # position by position
+            return self.fc(rows).view(x.shape[1], x.shape[0], 4).mean(0)
+
+    with pytest.raises(SottoError, match="mixes samples"):
+        PrivateGradient(lora_model(Interleaved(), ["fc"]), clip_norm=1.0)(torch.randn(4, 3, 6), loss_fn)
+
+
+def test_an_adapter_that_was_replaced_afterwards_is_refused():
+    model = adapted(["fc"])
+    gradient = PrivateGradient(model, clip_norm=1.0)
+    layer = model.get_base_model().fc
+    layer.lora_A["default"].weight = nn.Parameter(layer.lora_A["default"].weight.clone())
+    with pytest.raises(SottoError, match="was replaced"):
+        gradient(batch(), loss_fn)
+
+
+def test_a_step_that_moves_every_weight_passes_and_one_that_does_not_is_named():
+    model = adapted(["inner", "fc"])
+    gradient = PrivateGradient(model, clip_norm=1.0)
+    result = gradient(batch(), loss_fn)
+    stale = [nn.Parameter(p.clone()) for _, p in trainable_parameters(model)]
+    optimizer = torch.optim.SGD(stale, lr=1.0)
+    for parameter in stale:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    with pytest.raises(SottoError, match="inner.lora_A.default.weight did not move"):
+        gradient.check_step()
+    slices = result.total.split([p.numel() for p in stale])
+    with torch.no_grad():
+        for (_, parameter), part in zip(trainable_parameters(model), slices, strict=True):
+            parameter.sub_(part.view_as(parameter))
+    gradient.check_step()
+
+
+def test_weights_without_a_gradient_need_not_move():
+    model = adapted(["fc"])
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.zero_()  # as PEFT starts: A then has no gradient
+    gradient = PrivateGradient(model, clip_norm=1.0)
+    gradient(batch(), loss_fn)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.add_(1.0)
+    gradient.check_step()
 
 
 def test_a_loss_that_is_not_per_sample_is_refused():

@@ -1,0 +1,118 @@
+"""LoRA on a two-dimensional convolution as one autograd node, and per-sample gradients of convolutions.
+
+`y = base + scaling B(A(x))` with A a convolution to r channels and B a 1 x 1 convolution. With
+a sink the backward pass hands over what per-sample gradients are made of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input, conv2d_weight
+
+from kernels.lora_linear import PairSink
+
+__all__ = ["ConvGeometry", "conv2d_per_sample_grad", "lora_conv2d"]
+
+_Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ConvGeometry:
+    """How a convolution walks over its input, (rows, columns) each; zero padding, the same on both sides."""
+
+    stride: _Pair = (1, 1)
+    padding: _Pair = (0, 0)
+    dilation: _Pair = (1, 1)
+    groups: int = 1
+
+
+def lora_conv2d(
+    y: Tensor,
+    x: Tensor,
+    A: Tensor,
+    B: Tensor,
+    scaling: float,
+    geometry: ConvGeometry,
+    groups: int = 1,
+    sink: PairSink | None = None,
+) -> Tensor:
+    """`y + scaling B(A(x))`.
+
+    Args:
+        y: the base convolution's output `[b, c_out, h', w']`.
+        x: its input `[b, c_in, h, w]`.
+        A: `[r, c_in / geometry.groups, kh, kw]`.
+        B: `[c_out, r / groups, 1, 1]`.
+        scaling: alpha / r.
+        geometry: of A.
+        groups: of B.
+        sink: receives `(x, u, h, grad_y)` in the backward pass, `u` and `h` `[b, r, h', w']`.
+    """
+    result: Tensor = _LoraConv2d.apply(y, x, A, B, scaling, geometry, groups, sink)  # type: ignore[no-untyped-call]
+    return result
+
+
+def conv2d_per_sample_grad(x: Tensor, grad_y: Tensor, kernel: _Pair, geometry: ConvGeometry) -> Tensor:
+    """Weight gradient per sample of a convolution.
+
+    Args:
+        x: inputs `[b, c_in, h, w]`.
+        grad_y: gradients at the output `[b, c_out, h', w']`.
+        kernel: (rows, columns) of the weight.
+        geometry: stride, padding, dilation, groups.
+
+    Returns:
+        `[b, c_out, c_in / groups, *kernel]`.
+    """
+    batch, c_out = grad_y.shape[:2]
+    groups = geometry.groups
+    columns = F.unfold(x, kernel, geometry.dilation, geometry.padding, geometry.stride)
+    # unfold gives one column per output position, rows ordered (c_in, kh, kw): the weight's own layout.
+    columns = columns.reshape(batch * groups, -1, columns.shape[-1])
+    rows = grad_y.reshape(batch * groups, c_out // groups, -1)
+    return torch.bmm(rows, columns.transpose(1, 2)).reshape(batch, c_out, x.shape[1] // groups, *kernel)
+
+
+class _LoraConv2d(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        y: Tensor,
+        x: Tensor,
+        A: Tensor,
+        B: Tensor,
+        scaling: float,
+        geometry: ConvGeometry,
+        groups: int,
+        sink: PairSink | None,
+    ) -> Tensor:
+        h = F.conv2d(x.to(A.dtype), A, None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        ctx.save_for_backward(x, h, A, B)
+        ctx.scaling, ctx.geometry, ctx.groups, ctx.sink = scaling, geometry, groups, sink
+        return y + (scaling * F.conv2d(h, B, groups=groups)).to(y.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, h, A, B = ctx.saved_tensors
+        geometry: ConvGeometry = ctx.geometry
+        walk = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        g = ctx.scaling * grad_y.to(B.dtype)
+        u = conv2d_input(h.shape, B, g, groups=ctx.groups)  # type: ignore[no-untyped-call]
+        grad_x = grad_a = grad_b = None
+        if ctx.needs_input_grad[1]:
+            grad_x = conv2d_input(x.shape, A, u, *walk).to(x.dtype)  # type: ignore[no-untyped-call]
+        if ctx.sink is not None:
+            ctx.sink(x, u, h, grad_y)
+        else:
+            if ctx.needs_input_grad[2]:
+                grad_a = conv2d_weight(x.to(A.dtype), A.shape, u, *walk)  # type: ignore[no-untyped-call]
+            if ctx.needs_input_grad[3]:
+                grad_b = conv2d_weight(h, B.shape, g, groups=ctx.groups)  # type: ignore[no-untyped-call]
+        return grad_y, grad_x, grad_a, grad_b, None, None, None, None
