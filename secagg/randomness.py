@@ -17,15 +17,10 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 
-__all__ = ["KEY_BYTES", "Keystream", "aes_ctr"]
+__all__ = ["KEY_BYTES", "Keystream"]
 
 KEY_BYTES = 32
 _ZEROS = bytes(2**16)
-
-
-def aes_ctr(key: bytes, count: int) -> bytes:
-    """The first `count` bytes of the AES-256-CTR keystream of `key`, counter from 0 (NIST SP 800-38A)."""
-    return Cipher(AES256(key), CTR(bytes(16))).encryptor().update(bytes(count))
 
 
 class Keystream:

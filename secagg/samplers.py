@@ -10,12 +10,12 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import torch
 from mpmath import mp
 from numpy.typing import NDArray
 
-from kernels.gaussian import gaussian_from_words
-from secagg.randomness import Keystream
+from kernels.chacha import NONCE_BYTES
+from kernels.gaussian import gaussian_noise
+from secagg.randomness import KEY_BYTES, Keystream
 
 __all__ = ["MAX_SIGMA", "discrete_gaussian", "opendp_discrete_gaussian", "rounded_gaussian"]
 
@@ -65,7 +65,8 @@ def discrete_gaussian(sigma: int, size: int, source: Keystream) -> NDArray[np.in
 
 def rounded_gaussian(std: float, size: int, source: Keystream) -> NDArray[np.int64]:
     """`size` draws of a continuous N(0, std^2), rounded to whole grid steps (idealised mechanism only)."""
-    normal = gaussian_from_words(torch.from_numpy(source.words(size).view(np.int64)))
+    # A fresh key of the stream's own for every call, so that the nonce may be constant.
+    normal = gaussian_noise(size, source.take(KEY_BYTES), bytes(NONCE_BYTES))
     return np.rint(normal.numpy() * std).astype(np.int64)
 
 

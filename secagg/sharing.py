@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from secagg.randomness import KEY_BYTES, Keystream, aes_ctr
-from secagg.ring import add_wrap, subtract_wrap
+from kernels.ring_encode import ring_encode, ring_mask
+from secagg.randomness import KEY_BYTES, Keystream
+from secagg.ring import add_wrap
 
 __all__ = ["Shares", "combine", "expand", "split", "upload_bytes"]
 
@@ -46,16 +48,18 @@ def split(vector: NDArray[np.int64], parties: int, source: Keystream) -> Shares:
         raise ValueError(f"parties is {parties}; allowed: 1 or more")
     if vector.ndim != 1 or vector.dtype != np.int64:
         raise ValueError(f"a vector is one-dimensional int64, got {vector.dtype} {vector.shape}")
-    body = np.array(vector, copy=True)
     seeds = tuple(source.take(KEY_BYTES) for _ in range(parties - 1))
-    for seed in seeds:
-        subtract_wrap(body, expand(seed, len(body)))
-    return Shares(body, seeds)
+    body = ring_encode(torch.from_numpy(np.ascontiguousarray(vector)), seeds)
+    return Shares(body.numpy(), seeds)
 
 
 def expand(seed: bytes, length: int) -> NDArray[np.int64]:
-    """The share that a seed stands for: `length` ring elements of the seed's AES-256-CTR keystream."""
-    return np.frombuffer(aes_ctr(seed, 8 * length), dtype="<i8")
+    """The share that a seed stands for: `length` ring elements of the seed's ChaCha20 keystream (RFC 8439).
+
+    The same words as `kernels.ring_encode` subtracts, so that shares made on a GPU combine with these.
+    """
+    mask: NDArray[np.int64] = ring_mask(seed, length).numpy()
+    return mask
 
 
 def combine(shares: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -12,10 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from secagg.randomness import Keystream, aes_ctr
+from secagg.randomness import Keystream
 
 # NIST SP 800-38A, F.5.5: AES-256-CTR differs only in the initial counter, so single blocks are checked through ECB.
 NIST_KEY = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+
+
+def aes_ctr(key: bytes, count: int) -> bytes:
+    """The encrypted counter (NIST SP 800-38A), block by block."""
+    blocks = (ecb(key, counter.to_bytes(16, "big")) for counter in range(-(-count // 16)))
+    return b"".join(blocks)[:count]
 
 
 def ecb(key: bytes, block: bytes) -> bytes:
@@ -24,11 +30,6 @@ def ecb(key: bytes, block: bytes) -> bytes:
 
 def test_the_nist_key_gives_the_nist_block():
     assert ecb(NIST_KEY, bytes.fromhex("f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff")).hex() == "0bdf7df1591716335e9a8b15c860c502"
-
-
-def test_the_keystream_is_the_encrypted_counter():
-    stream = aes_ctr(NIST_KEY, 64)
-    assert stream == b"".join(ecb(NIST_KEY, counter.to_bytes(16, "big")) for counter in range(4))
 
 
 def test_a_stream_is_aes_ctr_of_its_derived_key_however_it_is_read():
