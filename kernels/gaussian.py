@@ -51,7 +51,11 @@ def gaussian_noise(count: int, key: bytes, nonce: bytes, device: torch.device | 
     out = torch.empty(count, dtype=torch.float64, device=device)
     for start in range(0, count, _CHUNK):
         part = out[start : start + _CHUNK]
-        part.copy_(_normals(key, nonce, len(part), (first + start) // NORMALS_PER_BLOCK))
+        room, pairs = _polar(key, nonce, len(part), (first + start) // NORMALS_PER_BLOCK)
+        normals = room.joined(pairs)
+        torch.mul(room.radius[:pairs], room.cosine[:pairs], out=normals[:, 0])
+        torch.mul(room.radius[:pairs], room.sine[:pairs], out=normals[:, 1])
+        part.copy_(normals.view(-1)[: len(part)])
     return out
 
 
@@ -83,16 +87,21 @@ def add_gaussian_noise_(total: Tensor, std: float, key: bytes, nonce: bytes) -> 
         return total
     for start in range(0, len(flat), _CHUNK):
         part = flat[start : start + _CHUNK]
+        room, pairs = _polar(key, nonce, len(part), start // NORMALS_PER_BLOCK)
         # Computed in float64 and rounded once, also for a float32 total.
-        part.add_(_normals(key, nonce, len(part), start // NORMALS_PER_BLOCK), alpha=std)
+        wide = room.joined(pairs)
+        wide.view(-1)[: len(part)].copy_(part)
+        wide[:, 0].addcmul_(room.radius[:pairs], room.cosine[:pairs], value=std)
+        wide[:, 1].addcmul_(room.radius[:pairs], room.sine[:pairs], value=std)
+        part.copy_(wide.view(-1)[: len(part)])
     return total
 
 
-def _normals(key: bytes, nonce: bytes, count: int, first_block: int) -> Tensor:
-    """At most `_CHUNK` normals, valid until this thread's next call.
+def _polar(key: bytes, nonce: bytes, count: int, first_block: int) -> tuple[_Scratch, int]:
+    """Radius, cosine and sine of the pairs that at most `_CHUNK` normals need, valid until this thread's next call.
 
-    Few operations on long vectors, for their number matters beside a private step's; on memory that stays, for fresh
-    pages would cost more than the arithmetic.
+    Few operations on long vectors, for their number matters beside a private step's; on memory that stays and is small
+    enough for a processor's cache, for fresh pages would cost more than the arithmetic.
     """
     pairs = -(-count // 2)
     room = _scratch(pairs)
@@ -100,16 +109,14 @@ def _normals(key: bytes, nonce: bytes, count: int, first_block: int) -> Tensor:
     # (2 w + 1) 2^-64 in one operation: symmetric around zero, never zero, full precision near it.
     radius = torch.add(room.half_step, words[:, 0], alpha=2.0**-63, out=room.radius[:pairs])
     radius.square_().log_().neg_().sqrt_()
-    angle = torch.mul(words[:, 1], room.half_turn, out=room.angle[:pairs])
-    out = room.normals[: 2 * pairs].view(pairs, 2)
+    angle = torch.mul(words[:, 1], room.half_turn, out=room.sine[:pairs])
     torch.cos(angle, out=room.cosine[:pairs])
-    torch.mul(radius, room.cosine[:pairs], out=out[:, 0])
-    torch.mul(radius, angle.sin_(), out=out[:, 1])
-    return out.view(-1)[:count]
+    angle.sin_()
+    return room, pairs
 
 
 class _Scratch(threading.local):
-    """One thread's working memory for `pairs` pairs of normals, grown as needed up to 8 MB."""
+    """One thread's working memory for `pairs` pairs of normals, grown as needed up to 6 MB."""
 
     pairs = 0
 
@@ -117,11 +124,14 @@ class _Scratch(threading.local):
         if pairs > self.pairs:
             self.pairs = pairs
             self.words = torch.empty(4 * pairs, dtype=torch.int32)
-            self.radius, self.angle, self.cosine = torch.empty(3, pairs, dtype=torch.float64)
-            self.normals = torch.empty(2 * pairs, dtype=torch.float64)
+            self.radius, self.cosine, self.sine = torch.empty(3, pairs, dtype=torch.float64)
             self.half_step = torch.tensor([2.0**-64], dtype=torch.float64)
             self.half_turn = torch.tensor([math.pi * 2.0**-63], dtype=torch.float64)
         return self
+
+    def joined(self, pairs: int) -> Tensor:
+        """Room for the pairs side by side, float64 `[pairs, 2]`, in the words' place."""
+        return self.words[: 4 * pairs].view(torch.float64).view(pairs, 2)
 
 
 _scratch = _Scratch()

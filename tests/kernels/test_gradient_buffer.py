@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import GradientBuffer, clip_and_sum
+from kernels.clip_sum import MARGIN, MIN_CLIP_NORM
 from kernels.recomputed_gradients import RecomputedGradients, gradient_store
 from kernels.reference import reference_lora_per_sample_grads
 
@@ -102,18 +103,75 @@ def test_an_infinite_gradient_is_excluded_by_its_norm(store):
         assert got.total[0].any()
 
 
+def adversarial(kind, length):
+    """`[length]` float32 of about unit size whose squares float32 sums lose."""
+    generator = torch.Generator().manual_seed(length)
+    tiny = 2.0**-12.6  # whose square is less than half a unit in the last place of 1
+    if kind == "one huge, the rest tiny":
+        row = torch.full((length,), tiny)
+        row[0] = 1.0
+    elif kind == "a huge one in every block":
+        row = torch.full((length,), tiny)
+        row[::64] = 1.0
+    elif kind == "ever larger":
+        row = torch.logspace(-8, 0, length)
+    elif kind == "all the same":
+        row = torch.full((length,), 0.7300001)
+    elif kind == "spread over 30 orders":
+        row = 10.0 ** (torch.rand(length, generator=generator) * 30 - 15)
+    else:
+        row = torch.randn(length, generator=generator)
+    return row
+
+
+KINDS = [
+    "one huge, the rest tiny",
+    "a huge one in every block",
+    "ever larger",
+    "all the same",
+    "spread over 30 orders",
+    "normal",
+]
+
+
+@pytest.mark.parametrize("length", [1, 63, 100_003, 10**7])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_norm_is_too_small_by_1e_6_and_no_clipped_sample_above_the_clip_norm(kind, length):
+    row = adversarial(kind, length)[None]
+    for size, store in ((1.0, GradientBuffer), (1e3, GradientBuffer), (1.0, RecomputedGradients)):
+        scaled = row * size
+        made = store([(length,)], 1)
+        made.add(0, lambda scaled=scaled: scaled)
+        truth = torch.linalg.vector_norm(scaled.double())
+        assert abs(float(made.norms() / truth) - 1) <= 1e-6
+        for clip in (float(truth) * 0.999999, float(truth) / 3):
+            clipped = made.clip_and_sum(clip).total
+            assert clip * (1 - 1e-5) <= torch.linalg.vector_norm(clipped.double()) <= clip
+
+
+def test_the_margin_below_the_clip_norm_covers_blocks_added_in_any_order():
+    # One by one, the worst order: a sum of 64 squares loses at most 63 roundings of the running sum.
+    worst = 63 / 2 * 2.0**-24
+    assert worst + 4 * 2.0**-24 < MARGIN
+    row = adversarial("one huge, the rest tiny", 64)
+    square = torch.zeros(())
+    for value in row:
+        square = square + value * value
+    truth = torch.linalg.vector_norm(row.double()) ** 2
+    assert 0 < 1 - float(square / truth) <= 2 * worst
+
+
 @pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("size", [1e-30, 1e-3, 1.0, 1e18])
-def test_norms_are_those_of_the_stored_values_at_adversarial_magnitudes(store, size):
-    """One huge coordinate among many tiny ones is what float32 reductions lose."""
-    width = 200_000
-    tile = torch.full((2, width), 1e-4 * size)
-    tile[0, 7] = size
-    tile[1, ::1000] = -size
-    made = store([(width,)], 2)
+def test_values_too_small_for_float32_squares_never_matter_and_too_large_ones_count_as_not_finite(store):
+    made = store([(1000,)], 2)
+    tile = torch.full((2, 1000), 1e-30)
+    tile[1] = 2e38
     made.add(0, lambda: tile)
-    want = tile.double().norm(dim=1)
-    assert float(((made.norms() - want) / want).abs().max()) < 1e-12
+    got = made.clip_and_sum(MIN_CLIP_NORM)
+    assert torch.linalg.vector_norm(got.total.double()) <= MIN_CLIP_NORM
+    if store is GradientBuffer:
+        assert got.nonfinite == 1
+        assert torch.equal(got.total, tile[0])
 
 
 def test_the_store_is_chosen_by_the_bytes_of_the_buffer():

@@ -60,6 +60,19 @@ def test_bfloat16_inputs_are_accumulated_in_float32(device):
     check(device, (2, 33, 20, 17, 4), torch.bfloat16)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("r", [1, 4, 16, 64])
+def test_no_norm_is_too_small_by_1e_6_for_one_huge_number_among_tiny_ones(device, r):
+    tiny = 2.0**-12.6  # whose square is less than half a unit in the last place of 1
+    pieces, _, grad_a, grad_b, squares = case(device, 1, 1, 600, 600, r)
+    for wide, narrow in ((pieces[0], pieces[1]), (pieces[3], pieces[2])):
+        wide.fill_(tiny)[0, 0, 3] = 1.0
+        narrow.fill_(tiny)[0, 0, 0] = 1.0
+    lora_grads(*pieces, grad_a, grad_b, squares[:, :-2], False)
+    stored = grad_a.double().square().sum() + grad_b.double().square().sum()
+    assert abs(float((squares[0, :-2].sum() / stored).sqrt()) - 1) <= 1e-6
+
+
 def check(device, shape, dtype):
     pieces, buffer, grad_a, grad_b, squares = case(device, *shape, dtype=dtype)
     lora_grads(*pieces, grad_a, grad_b, squares[:, :-2], False)

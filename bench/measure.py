@@ -1,0 +1,136 @@
+"""How it is measured: methods take turns in one process, so that whatever else the machine does hits all alike.
+
+Times are medians; ratios are medians of ratios within a round. Operations are counted by PyTorch's dispatcher. Peak
+memory is a process's own, one process a method.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench.shapes import Cell
+
+__all__ = ["Operations", "environment", "memory_of", "resident", "round_robin"]
+
+# What computes nothing: views, allocation, reading one number.
+_FREE = (
+    "view", "reshape", "transpose", "permute", "expand", "unsqueeze", "squeeze", "select", "slice", "detach", "alias",
+    "t.default", "as_strided", "split", "_unsafe_view", "empty", "new_empty", "unbind", "is_", "size", "_local_scalar",
+    "resize", "set_", "lift_fresh",
+)  # fmt: skip
+
+
+def environment(device: str) -> str:
+    """Machine and versions in one line."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = []
+    for name in ("torch", "triton", "transformers", "peft", "opacus"):
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            versions.append(f"{name} absent")
+    if device == "cuda":
+        where = f"one {torch.cuda.get_device_name()}"
+    else:
+        where = f"{torch.get_num_threads()} of {os.cpu_count()} CPU cores ({_processor()})"
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return f"{today}, {where}, Python {platform.python_version()}, {', '.join(versions)}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def round_robin(
+    methods: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu", warmup: int = 2, limit_s: float = 1e9
+) -> dict[str, dict[str, float]]:
+    """Median seconds of every method, and its median ratio to the first one of the same round.
+
+    Args:
+        methods: name to what is timed; the first is the peer of the ratios.
+        rounds: measured rounds, at least one, fewer if `limit_s` runs out.
+        device: "cuda" waits for the device before the clock is read.
+        warmup: rounds before.
+        limit_s: seconds after which no further round begins.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in methods}
+    cpu: dict[str, list[float]] = {name: [] for name in methods}
+    started = time.perf_counter()
+    for index in range(warmup + rounds):
+        if index > warmup and time.perf_counter() - started > limit_s:
+            break
+        for name, method in methods.items():
+            _wait(device)
+            begin, process = time.perf_counter(), time.process_time()
+            method()
+            _wait(device)
+            if index >= warmup:
+                wall[name].append(time.perf_counter() - begin)
+                cpu[name].append(time.process_time() - process)
+    peer = next(iter(methods))
+    return {
+        name: {
+            "seconds": statistics.median(wall[name]),
+            "cpu_seconds": statistics.median(cpu[name]),
+            "ratio": statistics.median(a / b for a, b in zip(wall[name], wall[peer], strict=True)),
+            "cpu_ratio": statistics.median(a / b for a, b in zip(cpu[name], cpu[peer], strict=True)),
+            "least_ratio": min(wall[name]) / min(wall[peer]),
+            "rounds": len(wall[name]),
+        }
+        for name in methods
+    }
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations that compute something: not views, allocations or reading one number."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.__name__.startswith(_FREE)
+        return func(*args, **(kwargs or {}))
+
+
+def memory_of(method: str, cell: Cell, timeout_s: float = 900.0) -> dict[str, Any]:
+    """Resident MiB before the first step and at most, of a fresh process that makes two steps of a method.
+
+    The result has "error" instead if the process failed.
+    """
+    command = [sys.executable, "-m", "bench.memory_of_step", method, ",".join(map(str, cell.row.values()))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return {"error": f"more than {timeout_s:.0f} s"}
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        return {"error": lines[-1][:200] if lines else f"exit code {done.returncode}"}
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def resident(which: str) -> float:
+    """This process's resident memory in MiB: "VmRSS" now, "VmHWM" at most."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(which))
