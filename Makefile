@@ -30,6 +30,7 @@ test-slow: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow or gpu'
 
 bench: $(STAMP)
+	@$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	@$(BIN)/python -m pytest bench --benchmark-only --benchmark-columns=median,iqr,rounds
 
 lint: $(STAMP)

@@ -1,7 +1,7 @@
 """A long look at the ChaCha20 Gaussian: Kolmogorov-Smirnov, and its tails to 6.5 standard deviations.
 
 `python -m bench.gaussian_tails --out bench/results/gaussian_tails` draws 10^9 normals for both under each of `--keys`
-keys; `--more` draws further ones for the tails alone, since 10^9 hold less than one draw beyond 6.5. Normals are counted
+keys; `--more` draws further ones for the tails alone, since 10^9 hold less than one draw beyond 6.5. They are counted
 in 2^20 cells of equal probability, so that the distance is known to within one cell. Keys are fixed: anyone can repeat
 the numbers.
 """

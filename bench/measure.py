@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.shapes import Cell
 
-__all__ = ["Operations", "environment", "memory_of", "resident", "round_robin"]
+__all__ = ["Operations", "device_events", "environment", "kernel_seconds", "memory_of", "resident", "round_robin"]
 
 # What computes nothing: views, allocation, reading one number.
 _FREE = (
@@ -101,6 +101,35 @@ def round_robin(
 def _wait(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
+
+
+def device_events(method: Callable[[], object]) -> list[Any]:
+    """The profiler's events on a GPU while `method` runs: kernels, copies and fills."""
+    from torch.autograd import DeviceType
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        method()
+        torch.cuda.synchronize()
+    return [event for event in profiled.events() if event.device_type == DeviceType.CUDA]
+
+
+def kernel_seconds(method: Callable[[], object], name: str, device: str, runs: int = 20) -> float:
+    """Median seconds that a call's kernels with `name` in their names take on the device, with cold caches.
+
+    On a CPU, seconds of the call.
+    """
+    if device == "cpu":
+        return round_robin({"call": method}, runs)["call"]["seconds"]
+    flush = torch.empty(2**26, device=device)
+    method()
+    totals = []
+    for _ in range(runs):
+        flush.zero_()
+        events = device_events(method)
+        totals.append(sum(event.time_range.elapsed_us() for event in events if name in event.name) * 1e-6)
+    return statistics.median(totals)
 
 
 class Operations(TorchDispatchMode):

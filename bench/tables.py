@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load", "page", "plot", "store"]
+__all__ = ["gpu_page", "load", "page", "plot", "store"]
 
 Row = dict[str, Any]
 _CELL = ("batch", "tokens", "rank", "targets")
@@ -127,6 +127,31 @@ def _step(rows: list[Row]) -> list[str]:
         "",
         *_table(header, table),
     ]
+
+
+def gpu_page(report: dict[str, Any]) -> str:
+    """One Markdown page of what `bench.gpu` found."""
+    lines = ["# On a GPU", "", f"{report['environment']}", ""]
+    for name, seconds in report["seconds"].items():
+        rows = report[name]
+        lines += [f"## {name} ({seconds:.0f} s)", ""]
+        if isinstance(rows, dict):
+            lines += [f"    {json.dumps(rows)}", ""]
+        elif rows:
+            flat = [_flattened(row) for row in rows]
+            header = list(dict.fromkeys(key for row in flat for key in row))
+            lines += [*_table(header, [[row.get(key, "") for key in header] for row in flat]), ""]
+    return "\n".join(lines)
+
+
+def _flattened(row: Row) -> dict[str, str]:
+    """A row with its methods' most telling figures as columns: seconds and ratio, or counts and memory."""
+    result = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in row.items()}
+    for name, figures in (row.get("methods") or {}).items():
+        shown = ("seconds", "ratio") if "seconds" in figures else tuple(figures)
+        result[name] = " / ".join(f"{figures[key]:.4g}" for key in shown)
+    result.pop("methods", None)
+    return result
 
 
 def plot(parts: dict[str, dict[str, Any]], path: Path) -> None:

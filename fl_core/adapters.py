@@ -94,7 +94,7 @@ def assign_gradient(model: nn.Module, gradient: Tensor) -> None:
     length = sum(p.numel() for p in parameters)
     if gradient.shape != (length,):
         raise ValueError(f"adapter has {length} parameters, got a gradient of shape {tuple(gradient.shape)}")
-    for parameter, part in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
+    for parameter, part in zip(parameters, torch.split(gradient, [p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view(parameter.shape).to(parameter.dtype)
 
 

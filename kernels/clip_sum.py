@@ -31,7 +31,7 @@ MIN_CLIP_NORM = 1e-9
 # integers too: that sum errs by at most p 2^-53 relative, less than this for every p below 2^32.
 _CERTAIN = 1.0 - 2.0**-20
 # Coordinates worked on at a time, so that a block and its float64 copy stay in the processor's cache.
-_BLOCK = 2**18
+_BLOCK = 2**19
 
 
 @dataclass(frozen=True, repr=False)
@@ -227,7 +227,7 @@ def _sum_integers(
         room = weights.new_empty(grads.shape[0] * min(step, grads.shape[1]))
         for first in range(0, grads.shape[1], step):
             block = _without(grads[:, first : first + step], accepted)
-            rows = torch.mul(block, factors, out=room[: block.numel()].view(block.shape))
+            rows = room[: block.numel()].view(block.shape).copy_(block).mul_(factors)
             rows.div_(1.0, rounding_mode="trunc")  # the same as trunc_, which is several times slower
             norms.append(torch.linalg.vector_norm(rows, dim=1))
             whole = rows.to(total.dtype)
@@ -241,7 +241,8 @@ def _sum_integers(
 
 
 def _columns(batch: int) -> int:
-    return max(64, _BLOCK // max(1, batch))
+    # Not a power of two, or else the rows of a block share cache sets.
+    return max(64, _BLOCK // max(1, batch)) - 24
 
 
 def _without(rows: Tensor, accepted: Tensor | None) -> Tensor:

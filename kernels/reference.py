@@ -39,7 +39,7 @@ def reference_clip_and_sum(
     """Float64 (or exact integer) sum of clipped rows, one row at a time, in Python numbers.
 
     In integer mode a row is clipped, scaled and truncated; the result then has an integer norm of at most
-    `floor(clip_norm * scale)`. Kernels may shorten a row by a relative 2^-20 more, never less.
+    `floor(clip_norm * scale)`. Kernels may shorten a row by a relative 2^-18 more, never less.
     """
     count = 1 if segments is None else int(segments.max()) + 1
     totals = [[0.0 if scale is None else 0] * grads.shape[1] for _ in range(count)]
