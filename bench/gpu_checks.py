@@ -10,7 +10,13 @@ from torch import Tensor
 
 from bench.measure import round_robin
 from bench.shapes import Cell, Shape
-from kernels import GaussianNoise, GradientBuffer, clip_and_sum_counted, squared_norms
+from kernels import (
+    GaussianNoise,
+    GradientBuffer,
+    clip_and_sum_counted,
+    embedding_per_sample_grad,
+    squared_norms,
+)
 from kernels.chacha import chacha20_words, key_tensors
 from kernels.clip_sum import MARGIN
 from kernels.discrete_table import discrete_gaussian_table
@@ -25,6 +31,7 @@ KEY, NONCE = bytes(range(32)), bytes(12)
 def correctness(device: str) -> list[dict[str, Any]]:
     """Every check with the figure it looked at and whether it holds."""
     checks = [_keystream(device), _gaussian(device), *_gradients(device), *_sums(device), _ring(device), _loss(device)]
+    checks.append(_embedding(device))
     return checks + [_whole_gradient(device, dtype) for dtype in (torch.float32, torch.bfloat16)]
 
 
@@ -90,6 +97,16 @@ def _ring(device: str) -> dict[str, Any]:
         for bits in (64, 32, 20)
     )
     return _check("ring encodings that differ from the CPU's", float(wrong), 0)
+
+
+def _embedding(device: str) -> dict[str, Any]:
+    torch.manual_seed(5)
+    ids, u = torch.randint(0, 7, (3, 500)), torch.randn(3, 500, 4)
+    want = torch.einsum("btv,btr->brv", torch.nn.functional.one_hot(ids, 7).double(), u.double())
+    got = [embedding_per_sample_grad(ids.to(device), u.to(device), 7).cpu() for _ in range(5)]
+    repeats = all(torch.equal(got[0], again) for again in got)
+    gap = float((got[0] - want).norm() / want.norm()) if repeats else float("inf")
+    return _check("gradients of embeddings, relative, the same bits every time", gap, 1e-5)
 
 
 def _loss(device: str) -> dict[str, Any]:

@@ -36,7 +36,12 @@ def lora_embedding(
 def embedding_per_sample_grad(ids: Tensor, u: Tensor, vocabulary: int) -> Tensor:
     """Gradient of A for every sample, `[b, r, vocabulary]`, from ids `[b, t]` and gradients at the rank `[b, t, r]`."""
     grad = u.new_zeros(ids.shape[0], vocabulary, u.shape[-1])
-    grad.scatter_add_(1, ids.unsqueeze(-1).expand(-1, -1, u.shape[-1]), u)
+    if u.is_cuda:
+        # Sorts where scatter_add_ would use float atomics, whose order and so whose sum changes from run to run.
+        samples = torch.arange(ids.shape[0], device=ids.device)[:, None].expand_as(ids)
+        grad.index_put_((samples, ids), u, accumulate=True)
+    else:
+        grad.scatter_add_(1, ids.unsqueeze(-1).expand(-1, -1, u.shape[-1]), u)
     return grad.transpose(1, 2)
 
 

@@ -54,10 +54,10 @@ def test_both_paths_equal_the_reference_from_any_block_on(key, nonce, block, cou
 
 
 def test_long_streams_agree_across_pieces_and_programs():
-    words = chacha20_words(COUNTING, bytes(12), 200_003)
+    words = chacha20_words(COUNTING, bytes(12), 40_003)
     with kernel_backend("triton"):
-        assert torch.equal(chacha20_words(COUNTING, bytes(12), 200_003), words)
-    assert torch.equal(chacha20_words(COUNTING, bytes(12), 1000, 5000), words[80_000:81_000])
+        assert torch.equal(chacha20_words(COUNTING, bytes(12), 40_003), words)
+    assert torch.equal(chacha20_words(COUNTING, bytes(12), 1000, 1000), words[16_000:17_000])
 
 
 @pytest.mark.parametrize(("key", "nonce"), [(bytes(31), bytes(12)), (bytes(32), bytes(8)), (b"", b"")])
