@@ -185,10 +185,14 @@ def parse_line(line: bytes, seq: int, prev: str, kind: type[_Entry]) -> tuple[_E
         raise LedgerError("is not a whole line of JSON") from None
     if not isinstance(record, dict) or set(record) != {"body", "hash", "kind", "prev", "seq"}:
         raise LedgerError("is not a ledger line")
+    try:
+        whole = _canonical(record)
+    except ValueError:
+        raise LedgerError("was changed: it has a number that is not finite") from None
     digest = record.pop("hash")
     if hashlib.sha256(_canonical(record)).hexdigest() != digest:
         raise LedgerError("was changed: its content does not match its hash")
-    if _canonical({**record, "hash": digest}) != line:
+    if whole != line:
         raise LedgerError("was changed: its bytes are not those that were written")
     if record["prev"] != prev or record["seq"] != seq:
         raise LedgerError("does not follow the line before it: lines were removed, added or reordered")

@@ -87,6 +87,14 @@ def test_any_changed_byte_is_found_and_its_line_named(tmp_path, written, data):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [b"1e5811", b"-1e400", b"NaN", b"Infinity"])
+def test_a_number_that_is_not_finite_is_a_change_and_no_crash(tmp_path, written, number):
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(written[0].replace(b"1.5811388300841898", number, 1))
+    with pytest.raises(LedgerError, match="line 2: was changed: it has a number that is not finite"):
+        read_ledger(path)
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_lines_that_are_missing_doubled_or_swapped_are_found(tmp_path, written, data):
