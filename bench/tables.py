@@ -161,17 +161,18 @@ def plot(parts: dict[str, dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(16, 5), gridspec_kw={"width_ratios": [3, 2, 1]})
-    _plot_stage(axes[0], parts["stage"]["rows"])
-    _plot_bars(axes[1], parts["step"]["rows"], "ratio", "Whole step, time over non-private PEFT")
+    figure = plt.figure(figsize=(13, 9), layout="constrained")
+    axes = figure.subplot_mosaic([["stage", "stage"], ["step", "memory"]], width_ratios=[2, 1])
+    _plot_stage(axes["stage"], parts["stage"]["rows"])
+    _plot_ratios(axes["step"], parts["step"]["rows"], "Whole step, time over the non-private PEFT step's")
     memory = [
         row | {"methods": {n: {"ratio": m["peak"] / row["methods"]["non-private"]["peak"]} for n, m in good.items()}}
         for row in parts["memory"]["rows"]
         if (good := {n: m for n, m in row["methods"].items() if "peak" in m}) and "non-private" in good
     ]
-    _plot_bars(axes[2], memory, "ratio", "Peak memory over non-private PEFT")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    _plot_ratios(axes["memory"], memory, "Peak memory over the non-private step's")
+    figure.legend(*axes["step"].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
@@ -186,14 +187,12 @@ def _plot_stage(axis: Any, rows: list[Row]) -> None:
     axis.legend()
 
 
-def _plot_bars(axis: Any, rows: list[Row], key: str, title: str) -> None:
+def _plot_ratios(axis: Any, rows: list[Row], title: str) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row["methods"]))
     for index, name in enumerate(names):
-        heights = [row["methods"].get(name, {}).get(key, 0.0) for row in rows]
-        places = [place + (index - len(names) / 2) * 0.8 / max(1, len(names)) for place in range(len(rows))]
-        axis.bar(places, heights, 0.8 / max(1, len(names)), label=name)
+        heights = [row["methods"].get(name, {}).get("ratio", float("nan")) for row in rows]
+        axis.plot(heights, "osv^<>DPX*"[index % 10], label=name, color=f"C{index}", alpha=0.8)
     axis.axhline(1, color="grey", linewidth=1)
-    axis.set_xticks(range(len(rows)), [" ".join(map(str, _cell(row))) for row in rows], rotation=60, fontsize=7)
+    axis.set_ylim(bottom=0)
+    axis.set_xticks(range(len(rows)), [" ".join(map(str, _cell(row))) for row in rows], rotation=60, fontsize=8)
     axis.set_title(title)
-    if rows:
-        axis.legend(fontsize=7)
