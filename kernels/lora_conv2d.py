@@ -21,6 +21,10 @@ __all__ = ["ConvGeometry", "conv2d_per_sample_grad", "lora_conv2d"]
 
 _Pair = tuple[int, int]
 
+# Numbers of unfolded windows at a time.
+_CPU_WINDOWS = 2**20
+_GPU_WINDOWS = 2**27
+
 
 @dataclass(frozen=True)
 class ConvGeometry:
@@ -71,12 +75,31 @@ def conv2d_per_sample_grad(x: Tensor, grad_y: Tensor, kernel: _Pair, geometry: C
         `[b, c_out, c_in / groups, *kernel]`.
     """
     batch, c_out = grad_y.shape[:2]
-    groups = geometry.groups
-    columns = F.unfold(x, kernel, geometry.dilation, geometry.padding, geometry.stride)
-    # unfold gives one column per output position, rows ordered (c_in, kh, kw): the weight's own layout.
-    columns = columns.reshape(batch * groups, -1, columns.shape[-1])
-    rows = grad_y.reshape(batch * groups, c_out // groups, -1)
-    return torch.bmm(rows, columns.transpose(1, 2)).reshape(batch, c_out, x.shape[1] // groups, *kernel)
+    groups, positions = geometry.groups, grad_y.shape[2] * grad_y.shape[3]
+    inside = x.shape[1] * kernel[0] * kernel[1]
+    grads = x.new_empty(batch * groups, c_out // groups, inside // groups)
+    # A few samples at a time: an input's windows are many times the input, and stay in the processor's cache like this.
+    step = max(1, (_GPU_WINDOWS if x.is_cuda else _CPU_WINDOWS) // max(1, inside * positions))
+    for start in range(0, batch, step):
+        some = slice(start, start + step)
+        columns = _windows(x[some], kernel, geometry).reshape(-1, inside // groups, positions)
+        rows = grad_y[some].reshape(-1, c_out // groups, positions)
+        torch.bmm(rows, columns.transpose(1, 2), out=grads[start * groups : (start + step) * groups])
+    return grads.view(batch, c_out, x.shape[1] // groups, *kernel)
+
+
+def _windows(x: Tensor, kernel: _Pair, geometry: ConvGeometry) -> Tensor:
+    """What each output position sees, `[b, c_in, kh, kw, h', w']`: a view of the padded input, in the weight's order.
+
+    The numbers of `torch.nn.functional.unfold`, which copies them several times slower.
+    """
+    pad, stride, dilation = geometry.padding, geometry.stride, geometry.dilation
+    x = F.pad(x, (pad[1], pad[1], pad[0], pad[0])) if any(pad) else x
+    batch, channels, *size = x.shape
+    counts = [(n - d * (k - 1) - 1) // s + 1 for n, d, k, s in zip(size, dilation, kernel, stride, strict=True)]
+    b, c, h, w = x.stride()
+    steps = (b, c, h * dilation[0], w * dilation[1], h * stride[0], w * stride[1])
+    return x.as_strided((batch, channels, *kernel, *counts), steps)
 
 
 class _LoraConv2d(torch.autograd.Function):

@@ -124,8 +124,10 @@ def test_convolution_equals_autograd(geometry, groups):
     torch.testing.assert_close(gradients(got, x, A, B), gradients(want, x, A, B))
 
 
+@pytest.mark.parametrize("at_a_time", [1, 2**20])
 @pytest.mark.parametrize(("geometry", "groups"), GEOMETRIES)
-def test_convolution_gradients_per_sample_equal_autograd(geometry, groups):
+def test_convolution_gradients_per_sample_equal_autograd(monkeypatch, geometry, groups, at_a_time):
+    monkeypatch.setattr("kernels.lora_conv2d._CPU_WINDOWS", at_a_time)
     x = normal(3, 4, 7, 8)
     A = normal(6, 4 // geometry.groups, 3, 2, seed=1).requires_grad_()
     walk = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
