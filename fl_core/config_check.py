@@ -12,6 +12,9 @@ from fl_core.config import ConfigError, RunConfig
 
 __all__ = ["check"]
 
+# The kernels' own bound (`kernels.clip_sum.MIN_CLIP_NORM`), whose module would load torch for a look at a file.
+_MIN_CLIP_NORM = 1e-9
+
 
 def check(config: RunConfig, where: str) -> None:
     """Refuse values out of range and combinations that cannot be.
@@ -61,7 +64,7 @@ def check(config: RunConfig, where: str) -> None:
         f.colluders,
         f"0 to federation.n_min - 1 ({config.n_min - 1})",
     )
-    need(_positive(p.clip_norm), "privacy.clip_norm", p.clip_norm, "a number above 0")
+    need(_MIN_CLIP_NORM <= p.clip_norm < math.inf, "privacy.clip_norm", p.clip_norm, f"{_MIN_CLIP_NORM:g} or more")
     need(0 < p.delta < 1, "privacy.delta", p.delta, "above 0 and below 1")
     need(4 <= p.scale_bits <= 40, "privacy.scale_bits", p.scale_bits, "4 to 40")
     need(

@@ -6,13 +6,19 @@ import pytest
 from omegaconf import OmegaConf
 
 from fl_core.config import ConfigError, RunConfig
+from fl_core.config_check import _MIN_CLIP_NORM
 from fl_core.config_file import load_config, parse_config, save_config
+from kernels.clip_sum import MIN_CLIP_NORM
 
 GOOD = {"privacy": {"epsilon": 2.0}}
 
 
 def parse(*overrides, config=GOOD):
     return parse_config(OmegaConf.create(config), list(overrides), "run.yaml")
+
+
+def test_the_smallest_clip_norm_is_the_kernels_own():
+    assert _MIN_CLIP_NORM == MIN_CLIP_NORM
 
 
 def test_defaults_with_an_epsilon_are_valid_and_typed():
@@ -45,6 +51,7 @@ def test_defaults_with_an_epsilon_are_valid_and_typed():
         (["privacy.delta=1"], "privacy.delta"),
         (["privacy.clip_norm=0"], "privacy.clip_norm"),
         (["privacy.clip_norm=.inf"], "privacy.clip_norm"),
+        (["privacy.clip_norm=5e-10", "privacy.scale_bits=40"], "privacy.clip_norm"),
         (["privacy.scale_bits=41"], "scale_bits"),
         (["privacy.mechanism=laplace"], "gaussian, discrete_gaussian"),
         (["privacy.unit=user"], "example, client"),
