@@ -268,6 +268,26 @@ def test_a_loss_that_mixes_samples_is_refused(mixed):
         PrivateGradient(adapted(["fc"]), clip_norm=1.0)(batch(), mixed)
 
 
+@pytest.mark.parametrize(
+    ("change", "samples", "refused"), [(0.005, 1, False), (0.005, 2, False), (0.005, 5, True), (0.05, 1, True)]
+)
+def test_a_small_change_by_rounding_at_a_kink_is_no_mixing_unless_several_samples_show_it(change, samples, refused):
+    inputs = batch()
+    kinked = [float(image.sum()) for image in inputs["images"][:samples]]
+
+    def loss(output, some):
+        losses = loss_fn(output, some)
+        alone = len(losses) != 2 or float(some["images"][0].sum()) not in kinked
+        return losses if alone else losses * (1 + change)
+
+    gradient = PrivateGradient(adapted(["fc"]), clip_norm=1.0)
+    if refused:
+        with pytest.raises(SottoError, match="mixes samples"):
+            gradient(inputs, loss)
+    else:
+        assert gradient(inputs, loss).nonfinite == 0
+
+
 def test_batch_norm_in_training_mode_is_refused_and_allowed_in_evaluation_mode():
     model = lora_model(nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)), ["0"])
     inputs = torch.randn(5, 6)
