@@ -241,8 +241,7 @@ def _sum_integers(
 
 
 def _columns(batch: int) -> int:
-    # Not a power of two, or else the rows of a block share cache sets.
-    return max(64, _BLOCK // max(1, batch)) - 24
+    return max(64, _BLOCK // max(1, batch))
 
 
 def _without(rows: Tensor, accepted: Tensor | None) -> Tensor:

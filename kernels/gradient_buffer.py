@@ -21,8 +21,6 @@ __all__ = ["GradientBuffer", "parameter_offsets"]
 # Numbers whose squares are summed in the gradients' own dtype; such sums are then joined in float64. In whatever order
 # 64 float32 squares are added, the norm is at most 63 / 2 2^-24 = 1.9e-6 too small, and 6e-7 with 4 lanes or more.
 _BLOCK = 64
-# Numbers between rows: lengths are multiples of large powers of two, and rows that far apart share cache sets.
-_PAD = 80
 
 
 class GradientBuffer:
@@ -51,7 +49,7 @@ class GradientBuffer:
         self.dtype = dtype
         self.device = torch.device(device)
         self.offsets, self.length = parameter_offsets(shapes)
-        self.grads = torch.empty(batch, self.length + _PAD, dtype=dtype, device=device)[:, : self.length]
+        self.grads = torch.empty(batch, self.length, dtype=dtype, device=device)
         self.written: set[int] = set()
         self._triton = dtype == torch.float32 and runs_triton(self.grads)
         # Norms of blocks; squared norms of tiles where Triton writes them.
