@@ -6,7 +6,7 @@ inputs that do not keep the batch first are refused.
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -30,67 +30,47 @@ def sink_for(site: LoraSite, a: int | None, b: int | None, store: GradientStore,
         store: where per-sample gradients go.
         batch: number of samples.
     """
-    kinds = {"linear": _linear, "conv2d": _conv2d, "embedding": _embedding}
-    return partial(kinds[site.kind], site, a, b, store, batch)
+    sink = _Sink(site, a, b, store, batch)
+    return {"linear": sink.linear, "conv2d": sink.conv2d, "embedding": sink.embedding}[site.kind]
 
 
-def _linear(
-    site: LoraSite,
-    a: int | None,
-    b: int | None,
-    store: GradientStore,
-    batch: int,
-    x: Tensor,
-    u: Tensor,
-    h: Tensor,
-    g: Tensor,
-) -> None:
-    x, u, h, g = (_by_sample(value, batch, site.name) for value in (x, u, h, g))
-    store.add_pair(a, b, x, u, h, g, site.scaling)
+@dataclass(frozen=True)
+class _Sink:
+    """Its methods take what `kernels.lora_linear.PairSink` says: inputs, u, h and the gradient at the output."""
 
+    site: LoraSite
+    a: int | None
+    b: int | None
+    store: GradientStore
+    batch: int
 
-def _embedding(
-    site: LoraSite,
-    a: int | None,
-    b: int | None,
-    store: GradientStore,
-    batch: int,
-    ids: Tensor,
-    u: Tensor,
-    h: Tensor,
-    g: Tensor,
-) -> None:
-    rows = _by_sample(ids.unsqueeze(-1), batch, site.name)
-    u, h, g = (_by_sample(value, batch, site.name) for value in (u, h, g))
-    if a is not None:
-        vocabulary = site.a.shape[1]
-        store.add(a, lambda: embedding_per_sample_grad(rows.squeeze(-1), u.to(store.dtype), vocabulary))
-    if b is not None:
-        store.add_pair(None, b, rows, u, h, g, site.scaling)
+    def linear(self, x: Tensor, u: Tensor, h: Tensor, g: Tensor) -> None:
+        x, u, h, g = (_by_sample(value, self.batch, self.site.name) for value in (x, u, h, g))
+        self.store.add_pair(self.a, self.b, x, u, h, g, self.site.scaling)
 
+    def embedding(self, ids: Tensor, u: Tensor, h: Tensor, g: Tensor) -> None:
+        rows, u, h, g = (_by_sample(value, self.batch, self.site.name) for value in (ids.unsqueeze(-1), u, h, g))
+        if self.a is not None:
+            vocabulary = self.site.a.shape[1]
+            self.store.add(
+                self.a, lambda: embedding_per_sample_grad(rows.squeeze(-1), u.to(self.store.dtype), vocabulary)
+            )
+        if self.b is not None:
+            self.store.add_pair(None, self.b, rows, u, h, g, self.site.scaling)
 
-def _conv2d(
-    site: LoraSite,
-    a: int | None,
-    b: int | None,
-    store: GradientStore,
-    batch: int,
-    x: Tensor,
-    u: Tensor,
-    h: Tensor,
-    g: Tensor,
-) -> None:
-    if x.shape[0] != batch:
-        raise SottoError(
-            f"LoRA layer {site.name} sees {x.shape[0]} images for {batch} samples; its inputs must keep the batch first"
-        )
-    x, u, h, g = (value.to(store.dtype) for value in (x, u, h, g))
-    scaling, geometry, groups = site.scaling, site.geometry, ConvGeometry(groups=site.groups)
-    if a is not None:
-        kernel = (site.a.shape[2], site.a.shape[3])
-        store.add(a, lambda: conv2d_per_sample_grad(x, u, kernel, geometry))
-    if b is not None:
-        store.add(b, lambda: scaling * conv2d_per_sample_grad(h, g, (1, 1), groups))
+    def conv2d(self, x: Tensor, u: Tensor, h: Tensor, g: Tensor) -> None:
+        if x.shape[0] != self.batch:
+            raise SottoError(
+                f"LoRA layer {self.site.name} sees {x.shape[0]} images for {self.batch} samples; its inputs must keep "
+                f"the batch first"
+            )
+        x, u, h, g = (value.to(self.store.dtype) for value in (x, u, h, g))
+        site, groups = self.site, ConvGeometry(groups=self.site.groups)
+        if self.a is not None:
+            kernel = (site.a.shape[2], site.a.shape[3])
+            self.store.add(self.a, lambda: conv2d_per_sample_grad(x, u, kernel, site.geometry))
+        if self.b is not None:
+            self.store.add(self.b, lambda: site.scaling * conv2d_per_sample_grad(h, g, (1, 1), groups))
 
 
 def _by_sample(value: Tensor, batch: int, name: str) -> Tensor:
