@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fl_core.batches import forward
+from fl_core.evaluation_mode import evaluation_mode
 from kernels.linear_cross_entropy import linear_cross_entropy
 from secagg.errors import SottoError
 
@@ -106,15 +107,10 @@ def _plain_head(model: nn.Module, inputs: Mapping[str, Tensor]) -> nn.Linear | N
 @torch.no_grad()
 def _head_is_all(model: nn.Module, head: nn.Linear, inputs: Mapping[str, Tensor]) -> bool:
     few = {"input_ids": inputs["input_ids"][:1, :2]}
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()  # dropout would differ between the two runs
-    try:
+    with evaluation_mode(model):  # dropout would differ between the two runs
         logits = forward(model, few).logits
         with _states_instead_of_logits(head):
             states = forward(model, few).logits
-    finally:
-        for module, training in modes:
-            module.training = training
     return states.shape[-1] == head.in_features and bool(torch.equal(head(states), logits))
 
 

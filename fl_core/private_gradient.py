@@ -19,6 +19,7 @@ from fl_core.adapters import flat_adapter, trainable_parameters, unmoved_weights
 from fl_core.batches import batch_size, forward, rows_of
 from fl_core.gradient_sinks import sink_for
 from fl_core.lora_layers import LoraSite, fused_lora, lora_sites
+from fl_core.sample_independence import refuse_mixing
 from kernels import ClipSum, GaussianNoise, add_gaussian_noise
 from kernels.lora_linear import PairSink
 from kernels.recomputed_gradients import GradientStore, gradient_store
@@ -27,13 +28,6 @@ from secagg.errors import SottoError
 __all__ = ["ClippedSum", "PrivateGradient"]
 
 LossFunction = Callable[[Any, Any], Tensor]
-
-# A sample's gradient may differ by rounding between a batch of one and a batch of two, by no more than this.
-_SAME = {torch.float64: 1e-6, torch.float32: 1e-3}
-_SAME_LOW_PRECISION = 5e-2
-# Pairs of samples that are tried while the difference is one that rounding at a kink could have made.
-_PAIRS = 3
-_BEYOND_KINKS = 20
 
 
 @dataclass(frozen=True)
@@ -73,9 +67,8 @@ class PrivateGradient:
     Linear, GPT-2's Conv1D, Conv2d and Embedding, with padding, bf16, dropout, gradient checkpointing and shared layers.
 
     The first call also runs a sample alone and with one neighbour, and refuses if its gradients differ (and, after a
-    small difference, those of two others too): then the loss or a layer mixes samples. Per-sample gradients are
-    materialised in one `[b, p]` buffer if that fits into `buffer_bytes`, else recomputed
-    (`kernels.recomputed_gradients`).
+    small difference, those of two others too): `fl_core.sample_independence`. Per-sample gradients are materialised in
+    one `[b, p]` buffer if that fits into `buffer_bytes`, else recomputed (`kernels.recomputed_gradients`).
 
     Args:
         model: module whose trainable parameters all belong to LoRA adapters.
@@ -139,7 +132,8 @@ class PrivateGradient:
         if segments is not None and num_segments is None:
             num_segments = int(segments.max()) + 1 if batch else 0
         if not self._checked and batch > 1:
-            self._refuse_mixing(inputs, loss_fn)
+            refuse_mixing(self.model, inputs, lambda some: self._first_gradient(some, loss_fn))
+            self._checked = True
         parts: list[ClipSum] = []
         losses: list[Tensor] = []
         total: Tensor | None = None
@@ -231,40 +225,6 @@ class PrivateGradient:
         shape = (self.length,) if num_segments is None else (num_segments, self.length)
         dtype = torch.float32 if self.scale is None else torch.int64
         return torch.zeros(shape, dtype=dtype, device=device), torch.zeros(0, device=device)
-
-    def _refuse_mixing(self, inputs: Any, loss_fn: LossFunction) -> None:
-        """Refuse a loss or layer through which one sample changes another's gradient.
-
-        Rounding alone can move a sample across a kink (of a ReLU, of a maximum) and change its gradient a little, but
-        hardly that of three samples in a row; what mixes samples changes them all.
-        """
-        dtype = next(self.model.parameters()).dtype
-        allowed = _SAME.get(dtype, _SAME_LOW_PRECISION)
-        gap = 0.0
-        for start in range(min(_PAIRS, batch_size(inputs) - 1)):
-            gap = self._change_by_a_neighbour(rows_of(inputs, start, start + 2), loss_fn)
-            if gap <= allowed:
-                self._checked = True
-                return
-            if gap > _BEYOND_KINKS * allowed:
-                break
-        raise SottoError(
-            f"a sample's gradient changes by {gap:.1%} when another joins the batch: the loss or a layer "
-            f"mixes samples (an average over the batch's tokens, say); allowed: losses of one sample alone"
-        )
-
-    def _change_by_a_neighbour(self, two: Any, loss_fn: LossFunction) -> float:
-        """Relative distance between the first sample's gradients, alone and beside the second."""
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()  # dropout would differ between the two runs
-        try:
-            alone, together = (self._first_gradient(rows_of(two, 0, size), loss_fn) for size in (1, 2))
-        finally:
-            for module, training in modes:
-                module.training = training
-        gap = torch.linalg.vector_norm(alone - together).item()
-        size = max(torch.linalg.vector_norm(alone).item(), torch.linalg.vector_norm(together).item())
-        return gap / size if gap else 0.0
 
     def _first_gradient(self, inputs: Any, loss_fn: LossFunction) -> Tensor:
         store, _ = self._backward(inputs, loss_fn)

@@ -191,7 +191,7 @@ def test_float64_models_keep_their_precision():
     want, _ = one_by_one(model, inputs, loss, 0.5)
     got = PrivateGradient(model, clip_norm=0.5)(inputs, loss)
     assert got.total.dtype == torch.float64
-    assert float((got.total - want).norm() / want.norm()) < 1e-5  # the clip factor's margin is 2e-6
+    assert float((got.total - want).norm() / want.norm()) < 1e-5  # the clip factor's margin is 4e-6
 
 
 def test_position_embeddings_shared_by_all_samples_are_refused():
