@@ -6,6 +6,8 @@ those are 32 fresh bytes from the operating system, and a (key, nonce) pair serv
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from kernels.backend import runs_triton
 
-__all__ = ["BLOCK_WORDS", "KEY_BYTES", "NONCE_BYTES", "chacha20_words", "fill_words", "key_tensors"]
+__all__ = ["BLOCK_WORDS", "KEY_BYTES", "NONCE_BYTES", "chacha20_words", "fill_words", "key_tensors", "word_filler"]
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -43,14 +45,23 @@ def chacha20_words(
 
 def fill_words(out: Tensor, key: bytes, nonce: bytes, first_block: int = 0) -> Tensor:
     """`chacha20_words` into the contiguous int32 tensor `out [count]` on a CPU; returns it."""
+    word_filler(key, nonce, first_block)(out)
+    return out
+
+
+def word_filler(key: bytes, nonce: bytes, first_block: int = 0) -> Callable[[Tensor], None]:
+    """Fills one contiguous int32 tensor after the other with the keystream from block `first_block` on, on a CPU."""
     _check(key, nonce)
     cipher = Cipher(ChaCha20(key, first_block.to_bytes(4, "little") + nonce), mode=None).encryptor()
-    stream = memoryview(out.numpy().data).cast("B") if len(out) else memoryview(b"")
-    # In pieces against one small block of zeros: fresh pages of zeros would cost more than the cipher.
-    for start in range(0, len(stream), len(_ZEROS)):
-        piece = stream[start : start + len(_ZEROS)]
-        cipher.update_into(_ZEROS[: len(piece)], piece)
-    return out
+
+    def fill(out: Tensor) -> None:
+        stream = memoryview(out.numpy().data).cast("B") if len(out) else memoryview(b"")
+        # In pieces against one small block of zeros: fresh pages of zeros would cost more than the cipher.
+        for start in range(0, len(stream), len(_ZEROS)):
+            piece = stream[start : start + len(_ZEROS)]
+            cipher.update_into(_ZEROS[: len(piece)], piece)
+
+    return fill
 
 
 def key_tensors(key: bytes, nonce: bytes, device: torch.device | str) -> tuple[Tensor, Tensor]:

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor
 
 from kernels.backend import runs_triton
-from kernels.chacha import KEY_BYTES, NONCE_BYTES, fill_words, key_tensors
+from kernels.chacha import KEY_BYTES, NONCE_BYTES, fill_words, key_tensors, word_filler
 from kernels.discrete_table import WORD_BITS, DiscreteGaussianTable
 
-__all__ = ["discrete_gaussian_noise", "noise_nonce", "ring_decode", "ring_encode", "ring_mask"]
+__all__ = ["discrete_gaussian_noise", "noise_nonce", "ring_decode", "ring_encode", "ring_mask", "subtract_mask"]
 
 # Elements worked on at a time on a CPU, so that words stay in the processor's cache.
 _CHUNK = 2**15
+_MASK_CHUNK = 2**17
 _MASK_NONCE = bytes(NONCE_BYTES)
+NARROW_BITS = 32  # up to here a mask word has 32 bits
 
 
 def noise_nonce(level: int) -> bytes:
@@ -35,8 +37,8 @@ def ring_encode(
 ) -> Tensor:
     """`total + noise - sum of PRG(mask) mod 2^bits`, int64 `[p]` in `-2^(bits-1) .. 2^(bits-1) - 1`.
 
-    PRG(seed) is the ChaCha20 keystream of the seed with nonce zero, one little-endian 64-bit word an element, of which
-    the lowest `bits` count: reduction modulo 2^bits is a homomorphism, so narrow rings need no rule of their own.
+    PRG(seed) is the ChaCha20 keystream of the seed with nonce zero, one little-endian word an element, of which the
+    lowest `bits` count: words of 32 bits in rings of up to 2^32 elements, which halves the work, else of 64.
 
     Args:
         total: int64 `[p]`.
@@ -61,21 +63,43 @@ def ring_encode(
     out = total.clone()
     if noise is not None:
         _add_noise(out, *noise, first=0)
-    room = torch.empty(2 * min(_CHUNK, len(out)), dtype=torch.int32)
     for seed in masks:
-        for start in range(0, len(out), _CHUNK):
-            part = out[start : start + _CHUNK]
-            fill_words(room[: 2 * len(part)], seed, _MASK_NONCE, start // 8)
-            part -= room[: 2 * len(part)].view(torch.int64)
+        subtract_mask(out, seed, bits)
     return ring_decode(out, bits)
 
 
 def ring_mask(seed: bytes, count: int, bits: int = 64) -> Tensor:
     """One seed's mask, int64 `[count]` in the ring, on a CPU."""
     _check_bits(bits)
-    out = torch.empty(count, dtype=torch.int64)
-    fill_words(out.view(torch.int32), seed, _MASK_NONCE)
-    return ring_decode(out, bits)
+    out = torch.zeros(count, dtype=torch.int64)
+    subtract_mask(out, seed, bits)
+    return ring_decode(out.neg_(), bits)
+
+
+def subtract_mask(into: Tensor, seed: bytes, bits: int) -> None:
+    """`into -= PRG(seed)` in place, right modulo 2^bits, on a CPU and without memory for the mask.
+
+    Args:
+        into: int64 `[p]`; in rings of up to 2^32 elements also int32, which takes half the time.
+        seed: 32 bytes.
+        bits: ring width, 2 to 64.
+
+    Raises:
+        ValueError: for another type or width.
+    """
+    _check_bits(bits)
+    narrow = bits <= NARROW_BITS
+    if into.dtype != torch.int64 and not (narrow and into.dtype == torch.int32):
+        raise ValueError(f"a ring of 2^{bits} elements held as {into.dtype}")
+    words = 1 if narrow else 2
+    room = torch.empty(words * min(_MASK_CHUNK, len(into)), dtype=torch.int32)
+    fill = word_filler(seed, _MASK_NONCE)
+    for start in range(0, len(into), _MASK_CHUNK):
+        part = into[start : start + _MASK_CHUNK]
+        drawn = room[: words * len(part)]
+        fill(drawn)
+        # Signed or not: a narrow word's sign only reaches bits that do not count.
+        part -= drawn if narrow else drawn.view(torch.int64)
 
 
 def ring_decode(total: Tensor, bits: int) -> Tensor:

@@ -1,7 +1,8 @@
 """Ring encoding on the device in one launch: integer sum, discrete noise from tables, masks from keystreams.
 
 Same integers as `kernels.ring_encode`, bit for bit. The search through a table takes the same steps whatever it
-finds. Eight elements share a ChaCha20 block of mask words, and four a block of noise words of each level.
+finds. Eight elements share a ChaCha20 block of 64-bit mask words (sixteen one of 32-bit words), and four a block of
+noise words of each level.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from kernels.gpu.chacha import chacha20_block
 from kernels.gpu.interleave import interleave8
 from kernels.gpu.variant import Variant
 from kernels.launch_table import architecture, launch
-from kernels.ring_encode import mask_keys, noise_nonce
+from kernels.ring_encode import NARROW_BITS, mask_keys, noise_nonce
 
 __all__ = ["aot_variants", "ring_encode_launch"]
 
@@ -27,6 +28,11 @@ __all__ = ["aot_variants", "ring_encode_launch"]
 @triton.jit
 def _long(low, high):
     return (high.to(tl.uint64) << 32 | low.to(tl.uint64)).to(tl.int64, bitcast=True)
+
+
+@triton.jit
+def _half(odd, first, second):
+    return tl.where(odd, second, first).to(tl.int64)
 
 
 @triton.jit
@@ -47,7 +53,7 @@ def _search(high_ptr, low_ptr, high_words, low_words, log_width):
 @triton.jit
 def _ring_encode_kernel(
     total_ptr, out_ptr, mask_keys_ptr, mask_nonce_ptr, noise_key_ptr, noise_nonces_ptr, high_ptr, low_ptr, reaches_ptr,
-    strides_ptr, length, first, levels, log_width, masks, unused_bits, BLOCK: tl.constexpr,
+    strides_ptr, length, first, levels, log_width, masks, unused_bits, NARROW: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     group = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     p = group[:, None] * 8 + tl.arange(0, 8)[None, :]
@@ -70,11 +76,20 @@ def _ring_encode_kernel(
         reach = tl.load(reaches_ptr + level)
         acc += tl.load(strides_ptr + level) * (tl.minimum(counts, 2 * reach) - reach)
     for k in range(masks):
-        w = chacha20_block(mask_keys_ptr + 8 * k, mask_nonce_ptr, group.to(tl.uint32))
-        words = interleave8(
-            _long(w[0], w[1]), _long(w[2], w[3]), _long(w[4], w[5]), _long(w[6], w[7]),
-            _long(w[8], w[9]), _long(w[10], w[11]), _long(w[12], w[13]), _long(w[14], w[15]), BLOCK,
-        )  # fmt: skip
+        w = chacha20_block(mask_keys_ptr + 8 * k, mask_nonce_ptr, (group // 2 if NARROW else group).to(tl.uint32))
+        if NARROW:
+            # Two groups of eight share a block, each makes it and takes its half.
+            odd = group % 2 == 1
+            words = interleave8(
+                _half(odd, w[0], w[8]), _half(odd, w[1], w[9]), _half(odd, w[2], w[10]), _half(odd, w[3], w[11]),
+                _half(odd, w[4], w[12]), _half(odd, w[5], w[13]), _half(odd, w[6], w[14]), _half(odd, w[7], w[15]),
+                BLOCK,
+            )  # fmt: skip
+        else:
+            words = interleave8(
+                _long(w[0], w[1]), _long(w[2], w[3]), _long(w[4], w[5]), _long(w[6], w[7]),
+                _long(w[8], w[9]), _long(w[10], w[11]), _long(w[12], w[13]), _long(w[14], w[15]), BLOCK,
+            )  # fmt: skip
         acc = tl.sub(acc, words, sanitize_overflow=False)
     tl.store(out_ptr + p, acc << unused_bits >> unused_bits, mask=mask)
 
@@ -104,13 +119,14 @@ def ring_encode_launch(
     if total.numel():
         _ring_encode_kernel[(triton.cdiv(total.numel(), 8 * config.block),)](
             total, out, keys, nonce, noise_key, nonces, high, low, reaches, strides, total.numel(), first, levels,
-            log_width, len(masks), 64 - bits, BLOCK=config.block, num_warps=config.num_warps,
+            log_width, len(masks), 64 - bits, NARROW=bits <= NARROW_BITS, BLOCK=config.block,
+            num_warps=config.num_warps,
         )  # fmt: skip
     return out
 
 
 def aot_variants() -> list[Variant]:
-    """For tables of every size."""
+    """For tables of every size, and both widths of mask words."""
     config = launch("ring_encode", "any")
     keys = ("mask_keys_ptr", "mask_nonce_ptr", "noise_key_ptr", "noise_nonces_ptr")
     longs = ("total_ptr", "out_ptr", "high_ptr", "low_ptr", "reaches_ptr", "strides_ptr")
@@ -123,5 +139,14 @@ def aot_variants() -> list[Variant]:
         "masks": "i32",
         "unused_bits": "i32",
     }
-    constants = {"BLOCK": config.block}
-    return [Variant("ring_encode", _ring_encode_kernel, signature, constants, config.num_warps, unaligned=keys)]
+    return [
+        Variant(
+            name,
+            _ring_encode_kernel,
+            signature,
+            {"NARROW": narrow, "BLOCK": config.block},
+            config.num_warps,
+            unaligned=keys,
+        )
+        for name, narrow in (("ring_encode", False), ("ring_encode_narrow", True))
+    ]

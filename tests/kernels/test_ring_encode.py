@@ -16,7 +16,7 @@ from scipy import stats
 
 from kernels.discrete_table import discrete_gaussian_table
 from kernels.reference import reference_chacha20_block
-from kernels.ring_encode import discrete_gaussian_noise, noise_nonce, ring_decode, ring_encode, ring_mask
+from kernels.ring_encode import discrete_gaussian_noise, noise_nonce, ring_decode, ring_encode, ring_mask, subtract_mask
 
 KEY = bytes(range(32))
 module = importlib.import_module("kernels.ring_encode")  # the package exports a function of that name
@@ -53,8 +53,20 @@ def test_removing_all_masks_leaves_the_sum_and_its_noise(count, parties, bits, s
 def test_a_mask_is_the_chacha20_keystream_of_its_seed():
     stream = Cipher(ChaCha20(KEY, bytes(16)), mode=None).encryptor().update(bytes(8 * 1000))
     assert ring_mask(KEY, 1000).numpy().tobytes() == stream
-    words = np.frombuffer(stream, "<u8")
-    assert [value % 2**20 for value in ring_mask(KEY, 1000, 20).tolist()] == (words % 2**20).tolist()
+    for bits, word in ((20, "<u4"), (32, "<u4"), (33, "<u8"), (63, "<u8")):
+        words = np.frombuffer(stream, word)[:1000].astype(object)
+        assert [value % 2**bits for value in ring_mask(KEY, 1000, bits).tolist()] == (words % 2**bits).tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1, 100_003])
+def test_a_mask_is_subtracted_from_narrow_numbers_as_from_wide_ones(count):
+    wide, narrow = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.int32)
+    subtract_mask(wide, KEY, 31)
+    subtract_mask(narrow, KEY, 31)
+    assert torch.equal(ring_decode(wide, 31), ring_decode(narrow.long(), 31))
+    for into, bits in ((narrow, 33), (torch.zeros(3), 31), (wide, 65)):
+        with pytest.raises(ValueError, match="ring"):
+            subtract_mask(into, KEY, bits)
 
 
 def test_the_sum_is_left_as_it_was_and_pieces_of_the_work_fit_together(monkeypatch):
@@ -63,6 +75,7 @@ def test_the_sum_is_left_as_it_was_and_pieces_of_the_work_fit_together(monkeypat
     whole = ring_encode(total, [bytes(32)], (table, KEY))
     assert torch.equal(total, before)
     monkeypatch.setattr(module, "_CHUNK", 64)
+    monkeypatch.setattr(module, "_MASK_CHUNK", 64)
     assert torch.equal(ring_encode(total, [bytes(32)], (table, KEY)), whole)
 
 

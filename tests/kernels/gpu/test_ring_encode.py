@@ -20,7 +20,16 @@ DEVICES = [
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     ("count", "masks", "sigma", "bits"),
-    [(0, 1, 4.0, 64), (1, 2, None, 20), (1025, 1, None, 64), (333, 2, 12.5, 32), (1500, 0, 3000.0, 17), (9, 1, 1e6, 2)],
+    [
+        (0, 1, 4.0, 64),
+        (1, 2, None, 20),
+        (1025, 1, None, 64),
+        (333, 2, 12.5, 32),
+        (1500, 0, 3000.0, 17),
+        (9, 1, 1e6, 2),
+        (2049, 2, None, 31),
+        (40, 1, None, 33),
+    ],
 )
 def test_encodings_are_bit_identical(device, count, masks, sigma, bits):
     total = torch.randint(-(2**62), 2**62, (count,), generator=torch.Generator().manual_seed(1))
