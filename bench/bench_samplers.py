@@ -1,4 +1,4 @@
-"""Discrete Gaussian: ours against OpenDP's vetted sampler, per 20,000 draws, at several standard deviations."""
+"""Discrete Gaussian: ours against OpenDP's vetted sampler, and Skellam, per 20,000 draws, at several deviations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 
 from secagg.randomness import Keystream
 from secagg.samplers import discrete_gaussian, opendp_discrete_gaussian, rounded_gaussian
+from secagg.skellam import skellam
 
 DRAWS = 20_000
 
@@ -25,3 +26,10 @@ def test_opendp(benchmark, sigma):
 def test_rounded_gaussian(benchmark):
     benchmark.group = f"rounded Gaussian, {DRAWS} draws"
     benchmark(rounded_gaussian, 1000.0, DRAWS, Keystream.system())
+
+
+@pytest.mark.parametrize("sigma", [4, 256, 257, 1024, 2**20, 2**30])
+def test_skellam(benchmark, sigma):
+    benchmark.group = f"Skellam, sigma {sigma}, {DRAWS} draws"
+    # The warm-up makes the table of this sigma, once for a process.
+    benchmark.pedantic(skellam, (sigma, DRAWS, Keystream.system()), rounds=50, warmup_rounds=1)

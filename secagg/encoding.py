@@ -51,8 +51,8 @@ class FixedPoint:
         """The real vector of an opened sum: `total / scale`, exact for |total| up to 2^53."""
         return total.astype(np.float64) / self.scale
 
-    def check_headroom(self, contributions: int, clip_norm: float, noise_std: float) -> None:
-        """Refuse sums that could wrap around the ring.
+    def ring_bits(self, contributions: int, clip_norm: float, noise_std: float) -> int:
+        """The narrowest ring 2^b in which a sum does not wrap around, b from 2 to 64.
 
         Args:
             contributions: most protected contributions in one sum.
@@ -68,3 +68,9 @@ class FixedPoint:
                 f"a sum of {contributions} contributions could reach {largest:.3g} grid steps, beyond 2^63: "
                 "lower privacy.scale_bits"
             )
+        # frexp's exponent is the smallest e with largest < 2^e; one more bit is the sign.
+        return max(2, math.frexp(largest)[1] + 1)
+
+    def check_headroom(self, contributions: int, clip_norm: float, noise_std: float) -> None:
+        """Refuse sums that could wrap around the widest ring; arguments and error as in `ring_bits`."""
+        self.ring_bits(contributions, clip_norm, noise_std)

@@ -1,8 +1,8 @@
-"""Who adds how much noise: shares of the sum's noise for clients, or all of it for the server.
+"""Who adds how much noise: shares of the sum's noise for clients, noise of the aggregators' own, or all of it for the
+server.
 
-Takes the mechanism, the trust model and the wanted noise multiplier z; gives a `NoisePlan` in whole grid steps and
-draws from it. Rounding is always toward more noise, and what was realised is read off the plan, never assumed.
-It must never draw from anything but a `Keystream`.
+Takes the mechanism, the trust model, the wanted noise multiplier z and who is there; gives a `NoisePlan` in grid
+steps. Rounding is always toward more noise, and what was realised is read off the plan, never assumed.
 """
 
 from __future__ import annotations
@@ -10,19 +10,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from secagg.errors import EncodingError
-from secagg.randomness import Keystream
-from secagg.samplers import discrete_gaussian, rounded_gaussian
+from secagg.noise_draws import INTEGER_MECHANISMS, MAX_SIGMA, MIN_SIGMA, draw_noise, whole_steps
+from secagg.xnoise import component_stds
 
 __all__ = ["MAX_SIGMA", "MIN_SIGMA", "NoisePlan", "draw_noise", "plan_noise"]
-
-# Below 4 steps the sum of discrete Gaussians is measurably not a discrete Gaussian (Kairouz, Liu, Steinke 2021,
-# tau of Theorem 1 is 1e-67 at 4 and 1e-3 at 1), so smaller shares are refused rather than accounted loosely.
-MIN_SIGMA = 4
-MAX_SIGMA = 2**30
 
 
 @dataclass(frozen=True)
@@ -30,12 +22,17 @@ class NoisePlan:
     """Noise of one round, in grid steps.
 
     Attributes:
-        mechanism: "gaussian" (rounded continuous) or "discrete_gaussian".
+        mechanism: "gaussian" (rounded continuous), "discrete_gaussian" or "skellam".
         trust: "none", "central", "local" or "distributed".
         clip_steps: integer L2 bound of one protected contribution, C * s.
-        client_std: standard deviation that each client adds; 0 if clients add none. Whole for the discrete mechanism.
+        client_std: standard deviation that each client adds, all components together; 0 if clients add none.
         server_std: standard deviation that the server adds after the opening; 0 unless central.
         shares: n_t, the number of honest noise-givers that the shares are sized for.
+        aggregator_std: standard deviation that each aggregator adds to its share; 0 unless they add any.
+        aggregators: how many do.
+        components: XNoise: standard deviations of a client's components 0, 1, ...; of these, components 0 .. d stay
+            in the sum when d of the expected clients vanish. Empty: all of a client's noise always stays.
+        clients: XNoise: how many clients are expected.
     """
 
     mechanism: str
@@ -44,60 +41,101 @@ class NoisePlan:
     client_std: float
     server_std: float
     shares: int
+    aggregator_std: float = 0.0
+    aggregators: int = 0
+    components: tuple[float, ...] = ()
+    clients: int = 0
+
+    def share_std(self, survivors: int) -> float:
+        """Standard deviation of one client's noise in the opened sum of `survivors` messages."""
+        if not self.components:
+            return self.client_std
+        dropped = self.clients - survivors
+        return math.sqrt(math.fsum(std**2 for std in self.components[: dropped + 1]))
+
+    def clients_std(self, survivors: int) -> float:
+        """Standard deviation of all clients' noise together in the opened sum of `survivors` messages."""
+        return math.sqrt(survivors) * self.share_std(survivors)
 
     def sum_std(self, survivors: int) -> float:
-        """Standard deviation of the noise in the sum of `survivors` messages, the server's included."""
-        return math.sqrt(survivors * self.client_std**2 + self.server_std**2)
+        """Standard deviation of the noise in the opened sum of `survivors` messages, whoever added it."""
+        others = self.aggregators * self.aggregator_std**2 + self.server_std**2
+        return math.sqrt(survivors * self.share_std(survivors) ** 2 + others)
 
     def sum_multiplier(self, survivors: int) -> float:
         """Realised noise multiplier of the sum of `survivors` messages: standard deviation over clip norm."""
         return self.sum_std(survivors) / self.clip_steps
 
 
-def plan_noise(mechanism: str, trust: str, noise_multiplier: float, clip_steps: int, shares: int) -> NoisePlan:
-    """Size the noise so that `shares` honest contributors reach `noise_multiplier`.
+def plan_noise(
+    mechanism: str,
+    trust: str,
+    noise_multiplier: float,
+    clip_steps: int,
+    shares: int,
+    *,
+    by: str = "clients",
+    aggregators: int = 0,
+    dropout: str = "oversize",
+    clients: int = 0,
+    n_min: int = 0,
+) -> NoisePlan:
+    """Size the noise so that z = `noise_multiplier` is reached against each adversary that the trust model names.
 
-    Distributed: each client adds `z * C * s / sqrt(n_t)`; local: each adds all of it; central: the server does.
+    Local: each client adds `z C s`; central: the server does. Distributed, by clients: `shares` honest ones reach z,
+    each by `z C s / sqrt(n_t)` (oversize: more survivors add more), or by XNoise, whose sum has the same noise at
+    every drop-out. There the colluders' own share of it is made up for: of n - d survivors t collude, so honest noise
+    is `V (n-d-t) / (n-d)`, which is least at d = D; hence V is `(z C s)^2 n_min / (n_min - t)`. Distributed, by
+    aggregators: each adds `z C s`, enough while one of them is honest. Both: each of the two suffices by itself.
 
     Args:
-        mechanism: "gaussian" or "discrete_gaussian".
+        mechanism: "gaussian", "discrete_gaussian" or "skellam".
         trust: "none", "central", "local" or "distributed".
         noise_multiplier: z > 0 (ignored for trust none).
         clip_steps: C * s in grid steps.
         shares: n_t = n_min - colluders >= 1.
+        by: "clients", "aggregators" or "both"; the last two with trust distributed only.
+        aggregators: how many aggregators there are; read unless by clients.
+        dropout: "oversize" or "xnoise".
+        clients, n_min: expected clients and fewest survivors; read for xnoise.
 
     Raises:
-        EncodingError: if a discrete share would be below 4 or above 2^30 grid steps.
+        EncodingError: if a discrete share would be below 4 or above 2^30 grid steps, or XNoise is not possible.
     """
-    client_std = server_std = 0.0
+    wanted = noise_multiplier * clip_steps
+    client = server = aggregator = 0.0
+    components: tuple[float, ...] = ()
     if trust == "distributed":
-        client_std = noise_multiplier * clip_steps / math.sqrt(shares)
+        xnoise = dropout == "xnoise" and by != "aggregators"
+        if xnoise and mechanism not in INTEGER_MECHANISMS:
+            raise EncodingError(
+                f"noise.dropout is xnoise with privacy.mechanism {mechanism}, whose draws differ between machines; "
+                f"allowed: {', '.join(INTEGER_MECHANISMS)}"
+            )
+        if xnoise:
+            components = component_stds(wanted * math.sqrt(n_min / shares), clients, clients - n_min, whole=True)
+        elif by != "aggregators":
+            client = wanted / math.sqrt(shares)
+        if by != "clients":
+            aggregator = wanted
     elif trust == "local":
-        client_std = noise_multiplier * clip_steps
+        client = wanted
     elif trust == "central":
-        server_std = noise_multiplier * clip_steps
-    if mechanism == "discrete_gaussian":
-        client_std, server_std = (_whole_steps(std, shares) for std in (client_std, server_std))
-    return NoisePlan(mechanism, trust, clip_steps, client_std, server_std, shares)
-
-
-def draw_noise(mechanism: str, std: float, length: int, source: Keystream) -> NDArray[np.int64]:
-    """`length` noise integers of standard deviation `std` grid steps; zeros for `std` 0."""
-    if std == 0:
-        return np.zeros(length, dtype=np.int64)
-    if mechanism == "discrete_gaussian":
-        # One joint draw standing for many shares has a standard deviation that need not be whole.
-        return discrete_gaussian(math.ceil(std), length, source)
-    return rounded_gaussian(std, length, source)
-
-
-def _whole_steps(std: float, shares: int) -> float:
-    if std == 0:
-        return 0.0
-    sigma = math.ceil(std)
-    if sigma < MIN_SIGMA or sigma > MAX_SIGMA:
-        raise EncodingError(
-            f"a noise share of {std:.3g} grid steps (for {shares} noise-givers) is outside {MIN_SIGMA} to 2^30: "
-            f"{'raise' if sigma < MIN_SIGMA else 'lower'} privacy.scale_bits"
-        )
-    return float(sigma)
+        server = wanted
+    if mechanism in INTEGER_MECHANISMS:
+        client = whole_steps(client, f"a noise share (for {shares} noise-givers)")
+        server, aggregator = whole_steps(server, "the server's noise"), whole_steps(aggregator, "an aggregator's noise")
+    if components:
+        client = math.sqrt(math.fsum(std**2 for std in components))
+    return NoisePlan(
+        mechanism,
+        trust,
+        clip_steps,
+        client,
+        server,
+        shares,
+        aggregator_std=aggregator,
+        aggregators=aggregators if aggregator else 0,
+        components=components,
+        clients=clients if components else 0,
+    )

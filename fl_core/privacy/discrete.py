@@ -25,6 +25,7 @@ from scipy.special import gammaln, logsumexp
 __all__ = [
     "discrete_gaussian_rdp",
     "interpolate_moments",
+    "joined_distance",
     "l1_sensitivity",
     "sampled_gaussian_moments",
     "sampled_moments_in_general",
@@ -50,6 +51,15 @@ def sum_distance(sigma: float, shares: int) -> float:
     # the terms fall with k, so the rest is at most as many times the first term left out
     rest = (shares - 1 - exact) * math.exp(-2.0 * (math.pi * sigma) ** 2 * (exact + 1) / (exact + 2))
     return 10.0 * (tau + rest)
+
+
+def joined_distance(first: float, second: float) -> float:
+    """Bound on the same log ratio for a sum of two discrete Gaussians of unequal parameters, in grid steps.
+
+    10 exp(-2 pi^2 / (1 / first^2 + 1 / second^2)), the step by which Kairouz-Liu-Steinke 2021 prove Theorem 1. Log
+    ratios survive convolution with further noise, so the bounds of both parts and of their joint add up.
+    """
+    return 10.0 * math.exp(-2.0 * math.pi**2 / (1.0 / first**2 + 1.0 / second**2))
 
 
 def l1_sensitivity(l2_steps: float, dimension: int) -> float:

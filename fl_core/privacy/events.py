@@ -44,7 +44,7 @@ class MechanismEvent:
         mechanism: `gaussian` (real-valued noise, idealised), `discrete_gaussian` or `skellam` (integer
             noise).
         noise_multiplier: standard deviation of the noise of the whole sum over the clip norm, when all
-            `clients` contribute their share.
+            `clients` contribute their share; without what aggregators add, and 0 only if they add all of it.
         steps: how many sums of this kind were opened.
         sample_rate: probability with which each protected contribution takes part (Poisson sampling).
         sampling: `poisson`, or `fixed` for a cohort of `cohort` out of `population` without replacement.
@@ -54,6 +54,8 @@ class MechanismEvent:
         colluders: how many of the survivors tell the adversary their own noise.
         dimension: length of the opened vector, in coordinates.
         scale: grid steps per clip norm (the integer L2 bound of one contribution).
+        aggregators: how many aggregators add noise of their own to the sum.
+        aggregator_multiplier: standard deviation of the noise of each of them over the clip norm.
 
     Raises:
         PrivacyError: for a value out of range or a combination that cannot have happened, naming the key.
@@ -71,11 +73,21 @@ class MechanismEvent:
     colluders: int = 0
     dimension: int | None = None
     scale: float | None = None
+    aggregators: int = 0
+    aggregator_multiplier: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of("mechanism", self.mechanism, get_args(Mechanism))
         _one_of("sampling", self.sampling, get_args(Sampling))
-        _set(self, "noise_multiplier", _real("noise_multiplier", self.noise_multiplier, 0.0))
+        _count("aggregators", self.aggregators, 0)
+        if self.aggregators:
+            _set(self, "aggregator_multiplier", _real("aggregator_multiplier", self.aggregator_multiplier, 0.0))
+        elif self.aggregator_multiplier != 0.0:
+            _refuse("aggregator_multiplier", 'needs "aggregators", the number of those that add this noise')
+        if self.aggregators and self.noise_multiplier == 0 and not isinstance(self.noise_multiplier, bool):
+            _set(self, "noise_multiplier", 0.0)
+        else:
+            _set(self, "noise_multiplier", _real("noise_multiplier", self.noise_multiplier, 0.0))
         _count("steps", self.steps, 1)
         if self.sampling == "poisson":
             if self.sample_rate is None:

@@ -17,8 +17,10 @@ from secagg.errors import SottoError
 
 __all__ = ["FORMAT", "GENESIS", "LedgerError", "LedgerHeader", "Opening", "encode_line", "parse_line"]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 GENESIS: Final = "0" * 64
+
+_MIN_SIGMA = 4  # of `secagg.noise_draws`, whose samplers would be loaded for a look at a file
 
 _Entry = TypeVar("_Entry", "LedgerHeader", "Opening")
 
@@ -45,9 +47,15 @@ class LedgerHeader:
         noise_source: `system` (keyed by the operating system) or `seeded` (test mode: the run is
             non-private).
         simulation_noise: `per_client` draws, or one draw of the `aggregate` noise by a simulation.
-        target_epsilon: the release epsilon the noise was calibrated to, if it was.
+        target_epsilon: the epsilon the noise was calibrated to, if it was.
         warnings: sentences that must be shown with every epsilon of the run.
-        version: of this format.
+        noise_by: whose noise the sums have under trust `distributed`: of the `clients`, the `aggregators` or `both`.
+        noise_dropout: how it outlives drop-outs: `oversize` shares, or `xnoise`, which removes the surplus.
+        aggregators: how many aggregators add noise of their own to every sum; 0 with noise by clients.
+        aggregator_sigma: standard deviation of the noise of each of them, in grid steps.
+        components: xnoise: standard deviations, in grid steps, of a client's components 0 .. clients - n_min, of
+            which the first `clients - survivors + 1` are in a sum.
+        version: of this format. A header of format 1 knew only noise by clients and oversize, and is read as such.
     """
 
     run: str
@@ -71,10 +79,16 @@ class LedgerHeader:
     simulation_noise: str = "per_client"
     target_epsilon: float | None = None
     warnings: tuple[str, ...] = ()
+    noise_by: str = "clients"
+    noise_dropout: str = "oversize"
+    aggregators: int = 0
+    aggregator_sigma: float = 0.0
+    components: tuple[float, ...] = ()
     version: int = FORMAT
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "warnings", tuple(self.warnings))
+        object.__setattr__(self, "components", tuple(self.components))
         for key, allowed in _CHOICES.items():
             if getattr(self, key) not in allowed:
                 raise LedgerError(f'"{key}" must be one of {", ".join(allowed)}, not {getattr(self, key)!r}.')
@@ -107,6 +121,36 @@ class LedgerHeader:
             raise LedgerError(f'"n_min" is {self.n_min}, which is above the {self.clients} clients.')
         if self.scale is None and self.mechanism != "gaussian":
             raise LedgerError(f'"scale" is missing; {self.mechanism} noise is drawn on a grid.')
+        self._check_givers()
+
+    def _check_givers(self) -> None:
+        """Refuse noise of aggregators or in components that cannot be, or whose sum is not what is accounted."""
+        _integer("aggregators", self.aggregators, 0)
+        _number("aggregator_sigma", self.aggregator_sigma)
+        for std in self.components:
+            _number("components", std, positive=True)
+        by_aggregators = self.noise_by != "clients"
+        if by_aggregators != (self.aggregators > 0) or by_aggregators != (self.aggregator_sigma > 0):
+            raise LedgerError('"aggregators" and "aggregator_sigma" must be above 0 if they add noise, else 0.')
+        if (self.noise_dropout == "xnoise") != bool(self.components):
+            raise LedgerError('"components" must be listed with "noise_dropout": "xnoise" and only with it.')
+        if (by_aggregators or self.components) and (self.trust != "distributed" or self.scale is None):
+            raise LedgerError('noise of aggregators or in components needs "trust": "distributed" and a "scale".')
+        if self.components:
+            if self.noise_by == "aggregators" or self.mechanism == "gaussian":
+                raise LedgerError('"noise_dropout": "xnoise" needs integer noise of the clients.')
+            if len(self.components) != self.clients - self.n_min + 1:
+                raise LedgerError(f'"components" must be {self.clients - self.n_min + 1}, one more than may drop out.')
+            if self.mechanism == "discrete_gaussian" and min(self.components) < _MIN_SIGMA:
+                # Above it a sum of any components is one discrete Gaussian to 1e-60, so they count as equal shares.
+                raise LedgerError(f'"components" of a discrete Gaussian must be at least {_MIN_SIGMA} grid steps.')
+
+    def share_sigma(self, survivors: int, sigma_steps: float) -> float:
+        """Most noise, in grid steps, that each of `survivors` clients has in a sum whose entry says `sigma_steps`."""
+        if not self.components:
+            return sigma_steps
+        kept = self.components[: self.clients - survivors + 1]
+        return min(sigma_steps, math.sqrt(math.fsum(std**2 for std in kept)))
 
 
 @dataclass(frozen=True)
@@ -119,10 +163,10 @@ class Opening:
         survivors: how many clients' messages are in the sum.
         set_digest: SHA-256 (hex) of the set of their ids.
         noise_multiplier: realised noise of this very sum: the standard deviation of all noise in it, over the
-            clip norm. With equal shares it is sigma_steps sqrt(survivors) / scale; under trust `central`,
+            clip norm: sqrt(survivors sigma_steps^2 + aggregators aggregator_sigma^2) / scale; under trust `central`,
             sigma_steps / scale; 0 only under trust `none`.
-        sigma_steps: standard deviation of one noise share in grid steps (under `central`, of the server's
-            noise).
+        sigma_steps: standard deviation of one client's noise in this sum in grid steps, after any removal; 0 if
+            clients add none. Under `central`, of the server's noise.
         steps: how many such openings the entry stands for.
         note: anything else to keep.
     """
@@ -158,12 +202,17 @@ class Opening:
                 raise LedgerError(f'"noise_multiplier" must be above 0 under trust {header.trust}.')
         elif header.scale is not None:
             shares = 1 if header.trust == "central" else self.survivors
-            added = self.sigma_steps * math.sqrt(shares) / header.scale
+            own = header.share_sigma(self.survivors, self.sigma_steps)
+            of_aggregators = math.sqrt(header.aggregators) * header.aggregator_sigma
+            added = math.hypot(own * math.sqrt(shares), of_aggregators) / header.scale
             if self.noise_multiplier > added * (1.0 + 1e-9):
                 raise LedgerError(
-                    f'"noise_multiplier" is {self.noise_multiplier:g}, but shares of {self.sigma_steps:g} '
-                    f"grid steps only add up to {added:g}."
+                    f'"noise_multiplier" is {self.noise_multiplier:g}, but shares of {own:g} '
+                    f"grid steps{' and the noise of the aggregators' if header.aggregators else ''} only add up to "
+                    f"{added:g}."
                 )
+            if header.noise_by == "aggregators" and self.sigma_steps > 0:
+                raise LedgerError(f'"sigma_steps" is {self.sigma_steps:g}, but clients of this run add no noise.')
 
 
 def encode_line(seq: int, entry: LedgerHeader | Opening, prev: str) -> tuple[bytes, str]:
@@ -197,6 +246,8 @@ def parse_line(line: bytes, seq: int, prev: str, kind: type[_Entry]) -> tuple[_E
     if record["prev"] != prev or record["seq"] != seq:
         raise LedgerError("does not follow the line before it: lines were removed, added or reordered")
     body = record["body"]
+    if kind is LedgerHeader and isinstance(body, dict) and body.get("version") == 1 and not _ADDED.keys() & body:
+        body = {**body, **_ADDED, "version": FORMAT}
     if record["kind"] != _KINDS[kind] or not isinstance(body, dict) or set(body) != {f.name for f in fields(kind)}:
         raise LedgerError(f"is not the {_KINDS[kind]} that belongs there")
     try:
@@ -206,6 +257,14 @@ def parse_line(line: bytes, seq: int, prev: str, kind: type[_Entry]) -> tuple[_E
 
 
 _KINDS: Final[dict[type, str]] = {LedgerHeader: "header", Opening: "opening"}
+# What format 2 added to the header, with what every run of format 1 did.
+_ADDED: Final[dict[str, Any]] = {
+    "noise_by": "clients",
+    "noise_dropout": "oversize",
+    "aggregators": 0,
+    "aggregator_sigma": 0.0,
+    "components": (),
+}
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "unit": get_args(Unit),
     "trust": get_args(Trust),
@@ -215,6 +274,8 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "backend": get_args(Backend),
     "noise_source": ("system", "seeded"),
     "simulation_noise": ("per_client", "aggregate"),
+    "noise_by": ("clients", "aggregators", "both"),
+    "noise_dropout": ("oversize", "xnoise"),
 }
 
 

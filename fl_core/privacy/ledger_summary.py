@@ -4,6 +4,7 @@ them.
 Takes verified `LedgerContents`; gives events and a `LedgerSummary`. Every opening counts, retries included.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -37,10 +38,15 @@ class LedgerSummary:
 
 
 def opening_event(header: LedgerHeader, survivors: int, noise_multiplier: float, steps: int = 1) -> MechanismEvent:
-    """One opening (or `steps` alike) as an event; `noise_multiplier` is that of the opened sum."""
+    """One opening (or `steps` alike) as an event; `noise_multiplier` is that of the whole opened sum.
+
+    With XNoise a client's components count as one share: Skellam noise adds up to Skellam noise, and the ledger takes
+    no components of a discrete Gaussian whose sum is not one to 1e-60.
+    """
+    of_clients, of_one_aggregator = _givers(header, noise_multiplier)
     return MechanismEvent(
         mechanism=cast(Mechanism, header.mechanism),
-        noise_multiplier=noise_multiplier,
+        noise_multiplier=of_clients,
         steps=steps,
         sample_rate=header.sample_rate,
         sampling=cast(Sampling, header.sampling),
@@ -51,6 +57,8 @@ def opening_event(header: LedgerHeader, survivors: int, noise_multiplier: float,
         colluders=header.colluders,
         dimension=header.dimension,
         scale=header.scale,
+        aggregators=header.aggregators,
+        aggregator_multiplier=of_one_aggregator,
     )
 
 
@@ -66,6 +74,17 @@ def history(contents: LedgerContents) -> list[MechanismEvent]:
     return [opening_event(contents.header, survivors, z, count) for (survivors, z), count in steps.items()]
 
 
+def _givers(header: LedgerHeader, noise_multiplier: float) -> tuple[float, float]:
+    """Noise multipliers of all clients together and of each aggregator in a sum of `noise_multiplier`."""
+    if not header.aggregators or header.scale is None:
+        return noise_multiplier, 0.0
+    together = math.sqrt(header.aggregators) * header.aggregator_sigma / header.scale
+    if header.noise_by == "aggregators" or noise_multiplier <= together:
+        # An entry that claims less than the aggregators' noise counts as that much and none of the clients.
+        return 0.0, min(noise_multiplier, together) / math.sqrt(header.aggregators)
+    return math.sqrt(noise_multiplier**2 - together**2), header.aggregator_sigma / header.scale
+
+
 def standing_warnings(header: LedgerHeader) -> tuple[str, ...]:
     """What the header alone obliges everyone to say."""
     found = []
@@ -75,6 +94,11 @@ def standing_warnings(header: LedgerHeader) -> tuple[str, ...]:
         found.append("No noise was added (trust none), so this run is non-private.")
     if header.trust == "central":
         found.append("The server added the noise itself (trust central) and saw what clients sent without any.")
+    if header.noise_by == "aggregators":
+        found.append(
+            "Clients added no noise of their own (noise by aggregators): if all aggregators collude, nothing protects "
+            "a client's message."
+        )
     if header.simulation_noise == "aggregate":
         found.append(
             "A simulation drew the noise of each sum at once instead of share by share: the epsilons are "
@@ -110,6 +134,8 @@ def summarise_ledger(contents: LedgerContents, accountant: str | None = None) ->
         "mechanism": header.mechanism,
         "trust": header.trust,
         "backend": header.backend,
+        "noise_by": header.noise_by,
+        "noise_dropout": header.noise_dropout,
         "target_epsilon": header.target_epsilon,
         "openings": found.openings,
         "rounds": found.rounds,

@@ -67,22 +67,33 @@ def epsilon_from_rdp(rdp: NDArray[np.float64], delta: float) -> float:
 
 
 def realised_noise(event: MechanismEvent) -> float:
-    """Noise multiplier of an opened sum: z sqrt(survivors / clients), or z when every share is there.
+    """Noise multiplier of an opened sum: z sqrt(survivors / clients), or z when every share is there, and that of the
+    aggregators, added in squares.
 
     Above `LARGEST_NOISE` that much is all that is counted, which keeps the arithmetic inside float64.
     """
     noise = event.noise_multiplier
     if event.survivors is not None and event.clients is not None:
         noise *= math.sqrt(event.survivors / event.clients)
+    noise = math.hypot(noise, math.sqrt(event.aggregators) * event.aggregator_multiplier)
     return min(noise, LARGEST_NOISE)
 
 
 def honest_tau(event: MechanismEvent) -> float | None:
-    """`discrete.sum_distance` of the surviving shares; None when clients or scale are not known."""
-    if event.clients is None or event.scale is None:
+    """`discrete.sum_distance` of the surviving shares and the aggregators' noise; None when the number of shares or
+    the scale is not known."""
+    if event.scale is None or (event.clients is None and event.noise_multiplier > 0.0):
         return None
-    share = event.noise_multiplier * event.scale / math.sqrt(event.clients)
-    return discrete.sum_distance(share, event.survivors or event.clients)
+    tau, own = 0.0, event.aggregator_multiplier * event.scale
+    if event.aggregators:
+        tau = discrete.sum_distance(own, event.aggregators)
+    if event.clients is None or event.noise_multiplier == 0.0:
+        return tau
+    share, shares = event.noise_multiplier * event.scale / math.sqrt(event.clients), event.survivors or event.clients
+    tau += discrete.sum_distance(share, shares)
+    if event.aggregators:
+        tau += discrete.joined_distance(share * math.sqrt(shares), own * math.sqrt(event.aggregators))
+    return tau
 
 
 @lru_cache(maxsize=4096)

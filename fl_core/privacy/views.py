@@ -6,7 +6,8 @@ shown as a number.
 
 With noise of z clip norms over the whole sum in n equal shares, n_s survivors and t colluders among them:
 release z sqrt(n_s / n); aggregators z sqrt((n_s - t) / n), since the colluders' own shares are subtracted;
-local z / sqrt(n), one share.
+local z / sqrt(n), one share. Noise of the aggregators' own is in the release as often as there are aggregators, is
+left once against K - 1 colluding ones, and is not in a client's message at all.
 """
 
 import math
@@ -38,6 +39,7 @@ _AGGREGATORS = "all opened sums, who took part, and {known}; at least one aggreg
 _LOCAL = "whoever reads one client's own messages, such as all aggregators together"
 _SERVER = "the server, which under plaintext aggregation reads every client's own messages"
 _TRUSTED = "the server, which adds the noise and sees every client's message without it"
+_BARE = "Clients add no noise of their own: the aggregators do, and their noise is not in a client's message."
 _PICKED = "A picked cohort is known to whoever picked it, so this view counts no amplification by sampling."
 
 
@@ -80,27 +82,32 @@ class Views:
 
 
 def against_recipients(event: MechanismEvent) -> MechanismEvent:
-    """The event with the noise of all survivors, and nothing else to know."""
+    """The event with the noise of all survivors and all aggregators, and nothing else to know."""
     if event.clients is None:
         return event
     return _keep(event, event.survivors or event.clients)
 
 
 def against_aggregators(event: MechanismEvent) -> MechanismEvent | None:
-    """The event with the shares of honest survivors only; None when no share is honest.
+    """The event with the shares of honest survivors and one aggregator's noise; None when there is neither.
 
     A fixed-size cohort becomes full participation: the aggregators know who is in it.
 
     Raises:
         PrivacyError: without `clients`.
     """
+    event = replace(_cohort_known(event), aggregators=min(event.aggregators, 1))
     honest = (event.survivors or event.clients or 0) - event.colluders
-    return _keep(_cohort_known(event), honest) if honest > 0 or event.clients is None else None
+    if event.noise_multiplier > 0.0 and (honest > 0 or event.clients is None):
+        return _keep(event, honest)
+    return replace(event, noise_multiplier=0.0, survivors=None, colluders=0) if event.aggregators else None
 
 
-def local(event: MechanismEvent) -> MechanismEvent:
-    """The event with one client's share alone; raises PrivacyError without `clients`."""
-    return _keep(_cohort_known(event), 1)
+def local(event: MechanismEvent) -> MechanismEvent | None:
+    """The event with one client's share alone, None if clients add none; raises PrivacyError without `clients`."""
+    if event.noise_multiplier == 0.0:
+        return None
+    return _keep(replace(_cohort_known(event), aggregators=0, aggregator_multiplier=0.0), 1)
 
 
 def views(
@@ -138,6 +145,8 @@ def views(
     if trust == "central":
         # the server draws all of the noise itself, whoever drops out
         events = [replace(event, clients=1, survivors=None, colluders=0) for event in events]
+        if any(event.aggregators for event in events):
+            raise PrivacyError('"aggregators" add noise of their own, which is not trust central.')
 
     def view(found: Epsilon | None, adversary: str, note: str) -> View:
         value = None if found is None or not math.isfinite(found.epsilon) else found.epsilon
@@ -146,8 +155,10 @@ def views(
         return View(value, cast(Unit, unit), relation, adversary, note)
 
     colluders = max((event.colluders for event in events), default=0)
-    known = f"the own noise of {colluders} colluding clients" if colluders else "no client's own noise"
-    among = _AGGREGATORS.format(known=known)
+    known = [f"the own noise of {colluders} colluding clients"] if colluders else []
+    if any(event.aggregators for event in events):
+        known.append("the noise of all aggregators but one")
+    among = _AGGREGATORS.format(known=" and ".join(known) or "no client's own noise")
     if trust == "none":
         why = "No noise is added, so there is no epsilon."
         chosen = cast(Accountant, accountant or choose_accountant(events))
@@ -162,14 +173,16 @@ def views(
     if trust == "central":
         why = "The server adds the noise itself and sees what clients send without any: it is trusted with it."
         return answer(view(None, _TRUSTED, why), view(None, _LOCAL, why))
-    if any(event.clients is None for event in events):
+    if any(event.clients is None and event.noise_multiplier > 0.0 for event in events):
         why = 'Not derivable: "clients", the number of noise shares, is missing from the history.'
         return answer(view(None, among, why), view(None, _LOCAL, why))
     picked = _PICKED if any(e.sampling == "fixed" and e.sampled for e in events) else ""
-    alone = epsilon([local(event) for event in events], delta, released.accountant, relation)
-    own = view(alone, _LOCAL, picked)
+    shares = [event for event in map(local, events) if event is not None]
+    alone = epsilon(shares, delta, released.accountant, relation) if len(shares) == len(events) else None
+    about = picked if alone else _BARE
+    own = view(alone, _LOCAL, about)
     if backend == "plaintext":
-        why = f"Under plaintext aggregation only the local epsilon holds against the server. {picked}".strip()
+        why = f"Under plaintext aggregation only the local epsilon holds against the server. {about}".strip()
         return answer(view(alone, _SERVER, why), own)
     honest = [event for event in map(against_aggregators, events) if event is not None]
     if len(honest) < len(events):

@@ -101,6 +101,23 @@ def test_tau_of_one_share_is_zero_and_of_many_is_summed_to_the_end():
     assert discrete.sum_distance(4.0, 10**9) < 1e-60
 
 
+@pytest.mark.parametrize(("first", "second"), [(0.5, 0.5), (0.5, 0.8), (0.6, 1.5), (0.9, 0.7), (0.8, 3.0)])
+def test_a_sum_of_two_unequal_shares_is_within_its_bound_of_one_discrete_gaussian(first, second):
+    half = int(18 * max(first, second)) + 4
+    with np.errstate(divide="ignore"):
+        total = np.log(np.convolve(*(np.exp(exact.discrete_gaussian(sigma, half)) for sigma in (first, second))))
+    single = exact.discrete_gaussian(np.hypot(first, second), 2 * half)
+    centre = slice(2 * half - half // 2, 2 * half + half // 2 + 1)
+    gap = np.abs(total - single)[centre].max()
+    assert gap <= discrete.joined_distance(first, second)
+    if first <= 0.6:
+        assert gap > 0.01 * discrete.joined_distance(first, second), "the bound should not be vacuous either"
+
+
+def test_joining_two_equal_shares_is_the_sum_of_two():
+    assert discrete.joined_distance(0.7, 0.7) == pytest.approx(discrete.sum_distance(0.7, 2))
+
+
 @pytest.mark.parametrize("shares", [2, 4])
 @pytest.mark.parametrize("sigma", [0.45, 0.6, 0.8, 1.2])
 def test_each_of_the_three_forms_bounds_the_sum_at_fractional_orders(sigma, shares):

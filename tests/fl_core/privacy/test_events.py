@@ -26,6 +26,13 @@ def test_a_history_becomes_events_in_order(tmp_path):
     assert [MechanismEvent.from_json(event.to_json()) for event in events] == list(events)
 
 
+def test_clients_may_add_nothing_where_aggregators_do(tmp_path):
+    only = GOOD | {"noise_multiplier": 0, "aggregators": 3, "aggregator_multiplier": 2, "clients": 5}
+    (event,) = parse_history(write(tmp_path, [only]))
+    assert (event.noise_multiplier, event.aggregators, event.aggregator_multiplier) == (0.0, 3, 2.0)
+    assert MechanismEvent.from_json(event.to_json()) == event
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [
@@ -57,6 +64,13 @@ def test_a_history_becomes_events_in_order(tmp_path):
         ({"clients": 2, "survivors": 3}, "survivors"),
         ({"clients": 2, "survivors": 0}, "survivors"),
         ({"colluders": -1}, "colluders"),
+        ({"aggregators": -1}, "aggregators"),
+        ({"aggregators": True}, "aggregators"),
+        ({"aggregators": 2}, "aggregator_multiplier"),
+        ({"aggregators": 2, "aggregator_multiplier": -1.0}, "aggregator_multiplier"),
+        ({"aggregator_multiplier": 1.0}, "aggregator_multiplier"),
+        ({"aggregator_multiplier": None}, "aggregator_multiplier"),
+        ({"aggregators": 2, "aggregator_multiplier": 1.0, "noise_multiplier": False}, "noise_multiplier"),
         ({"colluders": None}, "colluders"),
         ({"dimension": 0}, "dimension"),
         ({"scale": 0.5}, "scale"),

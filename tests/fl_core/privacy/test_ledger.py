@@ -1,6 +1,7 @@
 """The ledger under corruption, crashes, full disks and competition."""
 
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -270,6 +271,70 @@ def test_files_that_are_in_the_way_or_not_there_are_sentences(tmp_path):
         Ledger.resume(path)
 
 
+def old_format(content):
+    """The same ledger as format 1 had it, its chain made anew."""
+    prev, lines = "0" * 64, []
+    for line in content.splitlines():
+        record = json.loads(line)
+        if record["kind"] == "header":
+            for key in ("noise_by", "noise_dropout", "aggregators", "aggregator_sigma", "components"):
+                del record["body"][key]
+            record["body"]["version"] = 1
+        record["prev"] = prev
+        del record["hash"]
+        canonical = {"sort_keys": True, "separators": (",", ":")}
+        prev = record["hash"] = hashlib.sha256(json.dumps(record, **canonical).encode()).hexdigest()
+        lines.append(json.dumps(record, **canonical).encode() + b"\n")
+    return b"".join(lines)
+
+
+def test_a_ledger_of_format_1_is_read_and_continued_as_noise_by_clients(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    content, _ = filled(path)
+    path.write_bytes(old_format(content))
+    with Ledger.resume(path) as ledger:
+        assert ledger.header == HEADER
+        ledger.append(opening(4))
+    found = read_ledger(path)
+    assert (found.header, len(found.openings)) == (HEADER, 5)
+
+
+def test_a_header_that_mixes_formats_is_refused(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    filled(path)
+    record = json.loads(path.read_bytes().splitlines()[0])
+    del record["hash"]
+    record["body"]["version"] = 1
+    canonical = {"sort_keys": True, "separators": (",", ":")}
+    record["hash"] = hashlib.sha256(json.dumps(record, **canonical).encode()).hexdigest()
+    path.write_bytes(json.dumps(record, **canonical).encode() + b"\n")
+    with pytest.raises(LedgerError, match="format version must be 2, not 1"):
+        read_ledger(path)
+
+
+def test_headers_with_noise_of_aggregators_and_in_components_are_read_back(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    header = replace(
+        HEADER,
+        noise_by="both",
+        noise_dropout="xnoise",
+        aggregators=3,
+        aggregator_sigma=2.0**20,
+        components=(2.0**18, 2.0**16, 2.0**17),
+    )
+    Ledger.create(path, header).close()
+    assert read_ledger(path).header == header
+
+
+def test_clients_that_add_no_noise_have_none_in_any_entry():
+    header = replace(HEADER, noise_by="aggregators", aggregators=3, aggregator_sigma=2.0**20)
+    replace(opening(0), sigma_steps=0.0, noise_multiplier=3**0.5).check_against(header)
+    with pytest.raises(LedgerError, match="the noise of the aggregators only add up"):
+        replace(opening(0), sigma_steps=0.0, noise_multiplier=1.8).check_against(header)
+    with pytest.raises(LedgerError, match="clients of this run add no noise"):
+        replace(opening(0), sigma_steps=1.0, noise_multiplier=1.7).check_against(header)
+
+
 def test_an_opening_that_does_not_fit_the_run_is_not_written(tmp_path):
     path = tmp_path / "ledger.jsonl"
     content, _ = filled(path)
@@ -305,7 +370,26 @@ def test_an_opening_that_does_not_fit_the_run_is_not_written(tmp_path):
         (HEADER, {"simulation_noise": "some"}),
         (HEADER, {"target_epsilon": -1}),
         (HEADER, {"warnings": (1,)}),
-        (HEADER, {"version": 2}),
+        (HEADER, {"version": 1}),
+        (HEADER, {"noise_by": "server"}),
+        (HEADER, {"noise_dropout": "none"}),
+        (HEADER, {"noise_by": "aggregators"}),
+        (HEADER, {"aggregators": 2, "aggregator_sigma": 9.0}),
+        (HEADER, {"noise_by": "both", "aggregators": 2}),
+        (HEADER, {"noise_by": "both", "aggregators": 2, "aggregator_sigma": -9.0}),
+        (HEADER, {"noise_by": "both", "aggregators": 2, "aggregator_sigma": 9.0, "trust": "central"}),
+        (
+            HEADER,
+            {"noise_by": "both", "aggregators": 2, "aggregator_sigma": 9.0, "scale": None, "mechanism": "gaussian"},
+        ),
+        (HEADER, {"noise_dropout": "xnoise"}),
+        (HEADER, {"components": (9.0, 9.0, 9.0)}),
+        (HEADER, {"noise_dropout": "xnoise", "components": (9.0, 9.0)}),
+        (HEADER, {"noise_dropout": "xnoise", "components": (9.0, 9.0, 3.0)}),
+        (HEADER, {"noise_dropout": "xnoise", "components": (9.0, 9.0, 0.0), "mechanism": "skellam"}),
+        (HEADER, {"noise_dropout": "xnoise", "components": (9.0, 9.0, "9")}),
+        (HEADER, {"noise_dropout": "xnoise", "components": (9.0, 9.0, 9.0), "mechanism": "gaussian"}),
+        (HEADER, {"noise_dropout": "xnoise", "components": (9.0, 9.0, 9.0), "trust": "local"}),
         (opening(0), {"round": -1}),
         (opening(0), {"attempt": 1.0}),
         (opening(0), {"survivors": 0}),

@@ -1,11 +1,22 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
 
 from fl_core.privacy.events import MechanismEvent
-from fl_core.privacy.ledger import Ledger, history, read_ledger, standing_warnings, summarise_ledger, summary
-from fl_core.privacy.views import views
+from fl_core.privacy.ledger import (
+    Ledger,
+    LedgerError,
+    history,
+    read_ledger,
+    standing_warnings,
+    summarise_ledger,
+    summary,
+)
+from fl_core.privacy.rdp import realised_noise
+from fl_core.privacy.views import against_aggregators, views
+from tests.fl_core.privacy import exact
 from tests.fl_core.privacy.test_ledger import HEADER, opening
 
 
@@ -97,3 +108,43 @@ def test_the_json_form_is_strict_and_whole(tmp_path):
     assert (answer["lines"], answer["head"]) == contents.head
     assert answer["target_epsilon"] == 3
     assert answer["private"] is True
+
+
+XNOISE = {"noise_dropout": "xnoise", "components": (2.0**18, 2.0**16, 2.0**17)}
+AGGREGATORS = {"noise_by": "aggregators", "aggregators": 3, "aggregator_sigma": 2.0**20}
+
+
+def test_the_header_alone_tells_what_is_realised_after_each_drop_out(tmp_path):
+    steps = {10: 2.0**18, 9: (2.0**36 + 2.0**32) ** 0.5, 8: (2.0**36 + 2.0**32 + 2.0**34) ** 0.5}
+    openings = [opening(i, survivors, steps[survivors]) for i, survivors in enumerate(steps)]
+    contents = ledger_of(tmp_path, openings, colluders=3, **XNOISE)
+    found = [(event.clients, event.noise_multiplier) for event in history(contents)]
+    assert found == [(n, pytest.approx(steps[n] * n**0.5 / 2**20)) for n in (10, 9, 8)]
+    for survivors, claimed in ((10, steps[9]), (9, steps[8])):
+        with pytest.raises(LedgerError, match="only add up"):
+            opening(9, survivors, claimed).check_against(contents.header)
+
+
+def test_noise_of_the_aggregators_is_counted_once_against_them_and_each_time_in_the_release(tmp_path):
+    entry = replace(opening(0, survivors=8), sigma_steps=0.0, noise_multiplier=3**0.5)
+    found = summary(ledger_of(tmp_path, [entry], mechanism="gaussian", colluders=7, **AGGREGATORS))
+    assert found.views.aggregators.epsilon == pytest.approx(4.377178, abs=1e-6)
+    assert found.views.release.epsilon == pytest.approx(exact.gaussian_epsilon(3**0.5, 1e-5))
+    assert found.views.local.epsilon is None
+    assert any("if all aggregators collude" in warning for warning in found.warnings)
+
+
+def test_an_entry_that_claims_less_than_the_aggregators_added_counts_as_less(tmp_path):
+    entry = replace(opening(0), sigma_steps=0.0, noise_multiplier=3**0.5 / 2)
+    found = summary(ledger_of(tmp_path, [entry], mechanism="gaussian", **AGGREGATORS)).views
+    assert found.aggregators.epsilon == pytest.approx(exact.gaussian_epsilon(0.5, 1e-5))
+
+
+def test_noise_by_both_is_told_apart_again(tmp_path):
+    z = math.sqrt(10 * 0.5**2 + 3)  # ten shares of half a clip norm, and three aggregators of one
+    entry = replace(opening(0), noise_multiplier=z)
+    (event,) = history(ledger_of(tmp_path, [entry], **AGGREGATORS | {"noise_by": "both"}))
+    assert event.noise_multiplier == pytest.approx(0.5 * 10**0.5)
+    assert (event.aggregators, event.aggregator_multiplier) == (3, 1.0)
+    kept = against_aggregators(event)
+    assert realised_noise(kept) == pytest.approx(math.hypot(0.5 * 10**0.5, 1.0))

@@ -4,9 +4,12 @@ import dp_accounting as dpa
 import numpy as np
 import pytest
 from dp_accounting import rdp as dp_rdp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
 
 from fl_core.privacy.events import MechanismEvent, PrivacyError
-from fl_core.privacy.rdp import INTEGER_ORDERS, ORDERS, epsilon_from_rdp, rdp_of, realised_noise
+from fl_core.privacy.rdp import INTEGER_ORDERS, ORDERS, epsilon_from_rdp, honest_tau, rdp_of, realised_noise
 from tests.fl_core.privacy import exact
 
 RELATION = dpa.NeighboringRelation
@@ -143,3 +146,51 @@ def test_curves_without_a_finite_value_give_no_finite_epsilon():
     partly = rdp_of(event(1.0)).copy()
     partly[::2] = np.nan
     assert math.isfinite(epsilon_from_rdp(partly, 1e-5))
+
+
+def test_aggregators_noise_adds_up_with_that_of_the_clients():
+    both = event(3.0, clients=8, survivors=8, aggregators=4, aggregator_multiplier=2.0)
+    assert realised_noise(both) == pytest.approx(5.0)
+    np.testing.assert_allclose(rdp_of(both), rdp_of(event(5.0)))
+    only = event(0.0, aggregators=4, aggregator_multiplier=2.0, mechanism="discrete_gaussian")
+    np.testing.assert_allclose(rdp_of(only), rdp_of(event(4.0)))
+    fewer = event(3.0, clients=8, survivors=2, aggregators=4, aggregator_multiplier=2.0)
+    assert realised_noise(fewer) == pytest.approx(math.hypot(1.5, 4.0))
+
+
+def test_aggregators_noise_on_a_coarse_grid_counts_in_tau():
+    rest = {"mechanism": "discrete_gaussian", "dimension": 50, "scale": 10.0, "clients": 100}
+    fine = event(1.0, aggregators=2, aggregator_multiplier=0.08, **rest)
+    coarse = event(1.0, aggregators=2, aggregator_multiplier=0.05, **rest)
+    assert honest_tau(coarse) > honest_tau(fine) > honest_tau(event(1.0, **rest))
+    assert honest_tau(event(0.0, aggregators=1, aggregator_multiplier=0.05, **rest)) == 0.0
+    assert honest_tau(event(1.0, aggregators=1, aggregator_multiplier=1.0)) is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    variance=st.integers(4, 200),
+    shift=st.integers(1, 8),
+    q=st.sampled_from([1.0, 0.5, 0.1, 0.01]),
+)
+def test_what_is_counted_for_skellam_noise_is_above_its_true_divergence(variance, shift, q):
+    half = int(30 * variance**0.5) + 12 * shift + 40
+    x = np.arange(-half, half + 1)
+    zero = stats.skellam.logpmf(x, variance / 2, variance / 2)
+    one = exact.shifted(zero, shift)
+    counted = rdp_of(event(variance**0.5 / shift, q=q, mechanism="skellam", dimension=1, scale=float(shift)))
+    for order in (1.3, 2.0, 3.5, 6.0):
+        found = max(exact.both_directions(zero, one, q, order))
+        assert found <= counted[np.argmin(np.abs(ORDERS - order))] * (1 + 1e-7)
+
+
+def test_skellam_in_two_dimensions_is_below_what_is_counted_for_both_norms():
+    """Divergences of independent coordinates add up; (1, 2) has L2 norm sqrt 5 and L1 norm 3."""
+    for variance in (6.0, 30.0):
+        half = int(40 * variance**0.5) + 60
+        zero = stats.skellam.logpmf(np.arange(-half, half + 1), variance / 2, variance / 2)
+        scale = math.sqrt(5)
+        counted = rdp_of(event(variance**0.5 / scale, mechanism="skellam", dimension=2, scale=scale))
+        for order in (1.5, 2.0, 4.0, 9.0):
+            found = sum(max(exact.both_directions(zero, exact.shifted(zero, by), 1, order)) for by in (1, 2))
+            assert found <= counted[np.argmin(np.abs(ORDERS - order))] * (1 + 1e-7)

@@ -139,3 +139,51 @@ def test_unknown_names_are_refused(keys):
 def test_a_share_of_an_unknown_number_is_refused(keep):
     with pytest.raises(PrivacyError, match='"clients"'):
         keep(run(clients=None))
+
+
+@pytest.mark.parametrize(("survivors", "colluders"), [(10, 0), (7, 2), (3, 3), (3, 9)])
+@pytest.mark.parametrize("z", [0.0, 2.0])
+def test_each_view_keeps_the_aggregators_noise_that_its_adversary_does_not_know(z, survivors, colluders):
+    event = run(z=z, steps=4, survivors=survivors, colluders=colluders, aggregators=3, aggregator_multiplier=1.5)
+    found = views([event], DELTA)
+
+    def expected(shares, aggregators):
+        sigma = math.sqrt(z**2 * shares / 10 + aggregators * 1.5**2)
+        return pytest.approx(exact.gaussian_epsilon(sigma / 2, DELTA), rel=1e-9) if sigma else None
+
+    assert found.release.epsilon == expected(survivors, 3)
+    assert found.aggregators.epsilon == expected(max(survivors - colluders, 0), 1)
+    assert found.local.epsilon == expected(1, 0)
+    assert "the noise of all aggregators but one" in found.aggregators.adversary
+    assert ("Clients add no noise" in found.local.note) == (z == 0)
+
+
+def test_aggregators_noise_survives_any_drop_out_and_any_number_of_colluding_clients():
+    aggregated = run(z=0.0, aggregators=3, aggregator_multiplier=2.0, survivors=1, colluders=9)
+    assert views([aggregated], DELTA).aggregators.epsilon == pytest.approx(11.480, abs=5e-4)
+
+
+def test_without_clients_noise_of_aggregators_can_still_be_derived():
+    found = views([run(z=0.0, clients=None, aggregators=2, aggregator_multiplier=2.0)], DELTA)
+    assert found.aggregators.epsilon == pytest.approx(11.480, abs=5e-4)
+    assert found.local.epsilon is None
+
+
+def test_under_plaintext_noise_that_clients_do_not_add_protects_nothing_from_the_server():
+    found = views([run(z=0.0, aggregators=1, aggregator_multiplier=2.0)], DELTA, backend="plaintext")
+    assert found.release.epsilon is not None
+    assert found.aggregators.epsilon is None
+    assert "Clients add no noise" in found.aggregators.note
+
+
+def test_aggregators_and_a_central_server_do_not_both_add_noise():
+    with pytest.raises(PrivacyError, match='"aggregators".*central'):
+        views([run(aggregators=1, aggregator_multiplier=2.0)], DELTA, trust="central")
+
+
+def test_views_of_aggregators_noise_compose_with_those_of_clients():
+    mixed = [run(steps=3), run(z=0.0, steps=2, aggregators=2, aggregator_multiplier=2.0)]
+    found = views(mixed, DELTA)
+    precision = 3 / 4 + 2 / 4
+    assert found.aggregators.epsilon == pytest.approx(exact.gaussian_epsilon(precision**-0.5, DELTA), rel=1e-9)
+    assert found.local.epsilon is None, "some messages carried no noise at all"
