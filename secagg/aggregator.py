@@ -11,12 +11,17 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from kernels.ring_encode import ring_decode
+from secagg.envelopes import upload_bytes
 from secagg.errors import AggregationError
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
+from secagg.noise_removal import surplus_components, surplus_noise
+from secagg.openings import Openings
 from secagg.ring import add_wrap
-from secagg.round_state import MessageRefused, OpenedRounds, RoundState
+from secagg.round_state import MessageRefused, RoundState
 
 __all__ = ["Aggregator", "BeforeOpening", "PlaintextAggregator"]
 
@@ -28,6 +33,10 @@ class Aggregator(Protocol):
 
     parties: int
     name: str
+    refused: int  # clients of the last closed round whose message was taken by `submit` and then refused
+
+    def upload_bytes(self, spec: RoundSpec) -> int:
+        """Bytes that one client sends in a round."""
 
     def open_round(self, spec: RoundSpec) -> None:
         """Start collecting messages; an unfinished round is discarded.
@@ -48,6 +57,7 @@ class Aggregator(Protocol):
 
         Raises:
             BelowMinimum: if fewer than n_min clients are left; nothing was opened.
+            OpeningRefused: if the sum would differ by few clients from one that was opened; nothing was opened.
             AggregationError: if a party failed; nothing was opened to the caller.
         """
 
@@ -67,19 +77,38 @@ class Aggregator(Protocol):
 
 
 class PlaintextAggregator:
-    """One party that receives whole vectors and adds them."""
+    """One party that receives whole vectors and adds them.
+
+    Args:
+        min_difference: two openings of one model are over equal sets of clients or over sets that differ by so many;
+            None: the round's n_min.
+    """
 
     parties = 1
     name = "plaintext"
+    refused = 0
 
-    def __init__(self) -> None:
+    def __init__(self, min_difference: int | None = None) -> None:
+        self._min_difference = min_difference
+        self._openings = Openings()
         self._state: RoundState | None = None
-        self._opened = OpenedRounds()
         self._total: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._noise_seeds: dict[int, tuple[bytes, ...]] = {}
+
+    def upload_bytes(self, spec: RoundSpec) -> int:
+        """Bytes that one client sends in a round."""
+        return upload_bytes(spec, None)
 
     def open_round(self, spec: RoundSpec) -> None:
-        """Start collecting messages; see `Aggregator.open_round`."""
-        self._opened.refuse_again(spec)
+        """Start collecting messages; see `Aggregator.open_round`.
+
+        Raises:
+            AggregationError: also for noise of aggregators or a norm check, which need parties.
+        """
+        if spec.noise.aggregator_std or spec.norm_bound:
+            raise AggregationError("plaintext aggregation has no parties that could add noise or check norms; use smpc")
+        self._openings.refuse_again(spec)
+        self.abort()
         self._state = RoundState(spec)
         self._total = np.zeros(spec.length, dtype=np.int64)
 
@@ -88,20 +117,30 @@ class PlaintextAggregator:
         state = self._open_state()
         if message.shares.seeds:
             raise MessageRefused("refused: a message with seeds; plaintext aggregation takes whole vectors")
+        wanted = max(0, len(state.spec.noise.components) - 1)
+        if len(message.noise_seeds) != wanted or (wanted and len(message.clients) > 1):
+            raise MessageRefused(f"refused: a message that has not one client and {wanted} noise seeds")
         body = message.shares.body
         state.admit(message.run, message.round, message.attempt, message.clients, len(body))
         add_wrap(self._total, body)
+        if wanted:
+            self._noise_seeds[message.clients[0]] = message.noise_seeds
 
     def close(self, before_opening: BeforeOpening | None = None) -> RoundSum:
         """Return the sum; see `Aggregator.close`."""
         state = self._open_state()
         try:
-            clients = state.received
+            spec, clients, total = state.spec, state.received, self._total
             state.require_minimum(clients)
+            self._openings.refuse_close_sets(spec, clients, self._min_difference)
             if before_opening is not None:
                 before_opening(clients)
-            self._opened.remember(state.spec)
-            return RoundSum(self._total, clients)
+            self._openings.remember(spec, clients)
+            surplus = surplus_components(spec, len(clients))
+            if surplus:
+                seeds = {client: [own[index] for index in surplus] for client, own in self._noise_seeds.items()}
+                add_wrap(total, -surplus_noise(spec, len(clients), seeds, lambda: None))
+            return RoundSum(ring_decode(torch.from_numpy(total), spec.bits).numpy(), clients)
         finally:
             self.abort()
 
@@ -109,6 +148,7 @@ class PlaintextAggregator:
         """Discard the round."""
         self._state = None
         self._total = np.zeros(0, dtype=np.int64)
+        self._noise_seeds = {}
 
     def shutdown(self) -> None:
         """Nothing is held."""

@@ -4,7 +4,7 @@ A `SottoError` is a user's or an operator's problem told in one sentence: what i
 allowed. The command line prints it and exits with 2. A programming mistake is never wrapped in one.
 """
 
-__all__ = ["AggregationError", "EncodingError", "SottoError"]
+__all__ = ["AggregationError", "EncodingError", "PartyFailure", "SottoError"]
 
 
 class SottoError(Exception):
@@ -17,3 +17,7 @@ class AggregationError(SottoError):
 
 class EncodingError(SottoError):
     """A number does not fit the fixed-point grid or the ring."""
+
+
+class PartyFailure(AggregationError):
+    """A party died, stayed silent, cannot be reached or answered nonsense; the round is lost and may be tried again."""

@@ -10,12 +10,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import AggregationError
+from secagg.noise_draws import INTEGER_MECHANISMS, MAX_SIGMA, MIN_SIGMA
 from secagg.randomness import KEY_BYTES
 from secagg.sharing import Shares
 
-__all__ = ["MAX_LENGTH", "ClientMessage", "RoundSpec", "RoundSum"]
+__all__ = ["MAX_LENGTH", "ClientMessage", "RoundNoise", "RoundSpec", "RoundSum"]
 
 MAX_LENGTH = 2**28  # coordinates of one message (2 GiB); what is longer is a mistake or an attack
+
+
+@dataclass(frozen=True)
+class RoundNoise:
+    """Noise that the aggregators have a hand in.
+
+    Attributes:
+        mechanism: of `noise_shares.draw_noise`; "" if they add and remove nothing.
+        aggregator_std: standard deviation in grid steps that each aggregator adds to its share before the opening.
+        components: XNoise: standard deviations, in grid steps, of a client's noise components. Component 0 always
+            stays; component k >= 1 is removed from the sum unless at least k of the round's clients dropped out.
+    """
+
+    mechanism: str = ""
+    aggregator_std: float = 0.0
+    components: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "components", tuple(float(std) for std in self.components))
+        values = (self.aggregator_std, *self.components)
+        if not all(0 <= std < 2**62 for std in values) or 0.0 in self.components:
+            raise AggregationError(f"noise of {values} grid steps; allowed: finite numbers, components above 0")
+        if any(values) != bool(self.mechanism):
+            raise AggregationError("noise of aggregators or in components needs a mechanism, and only they do")
+        whole = self.mechanism in INTEGER_MECHANISMS
+        if self.mechanism and not whole and (self.components or self.mechanism != "gaussian"):
+            raise AggregationError(
+                f"noise by {self.mechanism!r}; allowed: {', '.join(INTEGER_MECHANISMS)}; gaussian without components"
+            )
+        # Found now and not when the sum is about to be opened.
+        drawn = [std for std in values if std and not (std == int(std) and MIN_SIGMA <= std <= MAX_SIGMA)]
+        if whole and drawn:
+            raise AggregationError(f"noise of {drawn[0]} grid steps; allowed: whole ones from {MIN_SIGMA} to 2^30")
 
 
 @dataclass(frozen=True)
@@ -31,6 +65,12 @@ class RoundSpec:
         clients: ids that may take part.
         length: coordinates of every message.
         n_min: fewest clients whose sum may be opened.
+        scale: grid steps per unit; bound into every sealed share.
+        bits: width of the ring, 2^bits elements; the caller sees to the headroom.
+        model: hexadecimal digest of what the clients' vectors depend on (the broadcast model); openings of one model
+            must be over equal sets of clients, or over sets that differ by many.
+        noise: what the aggregators add or remove.
+        norm_bound: L2 bound in grid steps that every client's vector is checked against; 0: no check.
     """
 
     run: str
@@ -39,9 +79,14 @@ class RoundSpec:
     clients: Collection[int]
     length: int
     n_min: int
+    scale: int = 1
+    bits: int = 64
+    model: str = ""
+    noise: RoundNoise = RoundNoise()
+    norm_bound: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("round", "attempt"):
+        for name in ("round", "attempt", "scale", "norm_bound"):
             object.__setattr__(self, name, _whole(name, getattr(self, name)))
         if not isinstance(self.clients, range):
             object.__setattr__(self, "clients", frozenset(_ids(self.clients)))
@@ -49,6 +94,10 @@ class RoundSpec:
             _ids((min(self.clients), max(self.clients)))
         if not 1 <= self.length <= MAX_LENGTH:
             raise AggregationError(f"messages of length {self.length}; allowed: 1 to 2^28")
+        if not 2 <= self.bits <= 64:
+            raise AggregationError(f"a ring of 2^{self.bits} elements; allowed: 2^2 to 2^64")
+        if self.norm_bound and self.bits != 64:
+            raise AggregationError(f"a norm check in a ring of 2^{self.bits} elements; allowed: 2^64, for squares")
         if not 1 <= self.n_min <= len(self.clients):
             raise AggregationError(f"n_min is {self.n_min}; allowed: 1 to the {len(self.clients)} clients of the round")
 
@@ -63,6 +112,7 @@ class ClientMessage:
         run, round, attempt: which opening it is meant for.
         clients: the sender's id; many ids only in a simulated cohort's joint message.
         shares: body for party 0, seeds for the others.
+        noise_seeds: XNoise: the 32-byte seeds of noise components 1, 2, ...; each party gets an XOR share of them.
     """
 
     run: str
@@ -70,17 +120,19 @@ class ClientMessage:
     attempt: int
     clients: tuple[int, ...]
     shares: Shares
+    noise_seeds: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("round", "attempt"):
             object.__setattr__(self, name, _whole(name, getattr(self, name)))
         object.__setattr__(self, "clients", _ids(self.clients))
+        object.__setattr__(self, "noise_seeds", tuple(self.noise_seeds))
         body = self.shares.body
         # Any other 8-byte type would be added as if its bits were ring elements.
         if not isinstance(body, np.ndarray) or body.ndim != 1 or body.dtype != np.dtype("=i8"):
             kind = f"{body.dtype} {body.shape}" if isinstance(body, np.ndarray) else type(body).__name__
             raise AggregationError(f"a message's body is {kind}; allowed: a one-dimensional int64 vector")
-        for seed in self.shares.seeds:
+        for seed in (*self.shares.seeds, *self.noise_seeds):
             if not isinstance(seed, bytes) or len(seed) != KEY_BYTES:
                 raise AggregationError(f"a message's seed is not {KEY_BYTES} bytes long")
 

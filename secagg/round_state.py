@@ -10,7 +10,7 @@ import logging
 from secagg.errors import AggregationError
 from secagg.messages import RoundSpec
 
-__all__ = ["BelowMinimum", "MessageRefused", "OpenedRounds", "RoundState"]
+__all__ = ["BelowMinimum", "MessageRefused", "RoundState"]
 
 logger = logging.getLogger(__name__)
 
@@ -21,31 +21,6 @@ class MessageRefused(AggregationError):
 
 class BelowMinimum(AggregationError):
     """Too few clients are left; nothing was opened."""
-
-
-class OpenedRounds:
-    """Remembers which sums were opened, so that none is opened twice.
-
-    Two openings of one (run, round, attempt) could be over client sets that differ by one client whose messages are
-    otherwise the same: their difference would be that client's own message.
-    """
-
-    def __init__(self) -> None:
-        self._opened: set[tuple[str, int, int]] = set()
-
-    def refuse_again(self, spec: RoundSpec) -> None:
-        """Raise AggregationError if this round's attempt was opened before."""
-        if (spec.run, spec.round, spec.attempt) in self._opened:
-            sentence = (
-                f"round {spec.round} attempt {spec.attempt} of run {spec.run[:8]} was opened before; "
-                "a sum is opened once, use a new attempt with fresh noise and shares"
-            )
-            logger.warning("refused: %s", sentence)
-            raise AggregationError(sentence)
-
-    def remember(self, spec: RoundSpec) -> None:
-        """Note an opening; called before it happens."""
-        self._opened.add((spec.run, spec.round, spec.attempt))
 
 
 class RoundState:

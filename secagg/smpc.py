@@ -1,152 +1,254 @@
-"""The SMPC aggregator: parties in processes of their own, joined by CrypTen, that open one sum a round.
+"""The SMPC aggregator: the coordinator of parties that open one sum a round and show nothing else.
 
-The caller stands for the clients' network: it hands each party only its own share of every message. Parties agree
-among themselves on the clients that all of them hold, refuse below n_min, and open one sum of raw ring values. Nothing
-here decodes, scales or adds noise.
+It relays each client's sealed parts to the parties, asks them to agree on the clients that all of them hold, has the
+opening recorded, and takes the sum. The parties run by themselves on other machines (`deployment`), or are daemons
+that it starts on this one. Nothing here decodes or scales, and nothing that it relays could be read here.
 """
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from secagg.aggregator import BeforeOpening
-from secagg.errors import AggregationError
+from secagg.envelopes import SealedMessage, seal, upload_bytes
+from secagg.errors import AggregationError, PartyFailure
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
+from secagg.openings import OpeningRefused
+from secagg.party.deployment import Deployment
+from secagg.party.deployment_file import load_deployment
 from secagg.party.frames import Frame
-from secagg.party.process import PartyFailure, PartyGroup
-from secagg.round_state import BelowMinimum, MessageRefused, OpenedRounds, RoundState
+from secagg.party.keys import load_coordinator_keys, load_signing_key
+from secagg.party.links import PartyLinks
+from secagg.party.process import PARTIES_FILE, LocalDaemons, local_policy
+from secagg.party.spool import SpooledParts
+from secagg.party.tls import tls_context
+from secagg.round_state import BelowMinimum, MessageRefused, RoundState
+from secagg.wire import WireError, ids_of, spec_to_wire
 
 __all__ = ["PartyFailure", "SmpcAggregator"]
 
+# Parts wait here until so many messages or bytes are together: one frame a batch keeps the parties in step cheaply.
+_BATCH_MESSAGES = 256
+_BATCH_BYTES = 8 * 2**20
+
 
 class SmpcAggregator:
-    """`parties` party processes on this machine; any parties - 1 of them learn nothing but the opened sums.
+    """Coordinates `parties` parties, any parties - 1 of which learn nothing but the opened sums.
 
-    Processes start with the first round and again after a failure.
+    Without a deployment it starts them on this machine with the first round, restarts those that died, and makes keys
+    for them and for one simulated cohort of clients, so that `submit` can seal for everyone.
 
     Args:
-        parties: 2 or more.
+        parties: 2 or more; with a deployment, as many as it has.
         timeout_s: longest time for any single answer of a party.
+        deployment: folder with `parties.yaml`, the coordinator's keys (`coordinator`) and, in a simulation, those of
+            the cohort (`cohort`); None: parties of its own.
+        min_difference: of parties of its own: two openings of one model are over equal sets of clients or over sets
+            that differ by so many; None: the round's n_min.
+        norm_check: whether rounds with a `norm_bound` will come, which parties of its own need a dealer for.
+        spool: folder that parties of its own may read parts from, for `submit_spooled`.
+
+    Attributes:
+        refused: clients of the last closed round whose message was taken here but not by the parties.
+        bytes_between_parties: sent among the parties in the last round, by all of them.
 
     Raises:
-        AggregationError: for fewer than two parties or a time-out that is not positive.
+        AggregationError: for fewer than two parties, a time-out that is not positive, or a deployment that has another
+            number of parties or no usable keys.
     """
 
     name = "smpc"
 
-    def __init__(self, parties: int = 3, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        parties: int = 3,
+        timeout_s: float = 60.0,
+        deployment: Path | None = None,
+        min_difference: int | None = None,
+        norm_check: bool = False,
+        spool: Path | None = None,
+    ) -> None:
         if parties < 2:
             raise AggregationError(f"parties is {parties}; allowed: 2 or more (one alone would see every message)")
         if not timeout_s > 0:
             raise AggregationError(f"timeout_s is {timeout_s}; allowed: seconds above 0")
-        self.parties = parties
-        self._timeout_s = timeout_s
-        self._group: PartyGroup | None = None
+        self.parties, self._timeout_s = parties, timeout_s
+        self._min_difference, self._norm_check = min_difference, norm_check
+        self.refused = self.bytes_between_parties = 0
+        self._daemons: LocalDaemons | None = None
+        self._links: PartyLinks | None = None
+        self._deployment: Deployment | None = None
+        self._signing_key: Ed25519PrivateKey | None = None
         self._state: RoundState | None = None
-        self._opened = OpenedRounds()
+        self._batch: list[SealedMessage] = []
+        self._batch_bytes = self._batches = 0
+        self._folder, self._spool = deployment, spool
+        if deployment is not None:
+            self._deployment = load_deployment(deployment / PARTIES_FILE)
+            if len(self._deployment.parties) != parties:
+                raise AggregationError(
+                    f"{deployment} has {len(self._deployment.parties)} parties; aggregation.parties is {parties}"
+                )
+            if norm_check and self._deployment.dealer is None:
+                raise AggregationError(f"{deployment} has no dealer; a norm check needs one")
+
+    @property
+    def deployment(self) -> Deployment:
+        """The parties and their terms; starts parties of its own if there are none yet."""
+        self._prepare()
+        assert self._deployment is not None
+        return self._deployment
+
+    @property
+    def signing_key(self) -> Ed25519PrivateKey:
+        """What a simulated cohort's messages are signed with.
+
+        Raises:
+            AggregationError: in a deployment whose clients have keys of their own.
+        """
+        deployment = self.deployment
+        if self._signing_key is None:
+            if deployment.enrolment.cohort is None:
+                raise AggregationError(
+                    "the clients of this deployment sign with keys of their own; send sealed messages"
+                )
+            folder = self._folder or (self._daemons.folder if self._daemons else None)
+            assert folder is not None
+            self._signing_key = load_signing_key(folder / "cohort", deployment)
+        return self._signing_key
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the parties, by rank; empty before the first round and after a failure."""
-        return [] if self._group is None else self._group.pids
+        """Process ids of parties of its own, by rank; empty before the first round."""
+        return [] if self._daemons is None else self._daemons.pids
 
-    def open_round(self, spec: RoundSpec) -> None:
-        """Start collecting; starts the parties if they are not running.
+    def start(self) -> None:
+        """Start the parties and connect to them; `open_round` does it too.
 
         Raises:
-            AggregationError: if this run, round and attempt was opened before.
+            PartyFailure: if one cannot be started or reached.
+        """
+        self._prepare()
+        assert self._links is not None
+        self._links.connect()
+
+    def upload_bytes(self, spec: RoundSpec) -> int:
+        """Bytes that one client sends in a round."""
+        return upload_bytes(spec, self.deployment)
+
+    def open_round(self, spec: RoundSpec) -> None:
+        """Start collecting; see `Aggregator.open_round`.
+
+        Raises:
+            AggregationError: if the parties refuse the round: opened before, or outside their policy.
             PartyFailure: if they cannot be started or reached.
         """
-        self._opened.refuse_again(spec)
-        if self._group is not None and not self._group.alive:
-            self.shutdown()  # a party died between rounds, when it held nothing
-        if self._group is None:
-            self._group = PartyGroup(self.parties, self._timeout_s)
+        self.abort()
+        self.start()
+        if spec.norm_bound and self.deployment.dealer is None:
+            raise AggregationError("a round with a norm check needs a dealer; start with norm_check")
+        self._ask("open", {"spec": spec_to_wire(spec)}, ("opened",))
         self._state = RoundState(spec)
-        for rank in range(self.parties):
-            self._send(rank, Frame(_open_header(spec)))
+        self._batches = 0
 
-    def submit(self, message: ClientMessage) -> None:
-        """Check a message and hand each party its share; see `Aggregator.submit`.
+    def submit(self, message: ClientMessage | SealedMessage) -> None:
+        """Hand each party its part of a message.
+
+        A `ClientMessage` is sealed here, as a client of the simulated cohort would. Whether a sealed one belongs to
+        the round is for the parties to judge: this class could not read it.
 
         Raises:
             MessageRefused: if it does not belong to the open round.
             PartyFailure: if a party is gone.
         """
         state = self._open_state()
-        shares = message.shares
-        if len(shares.seeds) != self.parties - 1:
-            raise MessageRefused(
-                f"refused: a message with {len(shares.seeds)} seeds; {self.parties} parties need {self.parties - 1}"
-            )
-        state.admit(message.run, message.round, message.attempt, message.clients, len(shares.body))
-        header = {
-            "kind": "share",
-            "run": message.run,
-            "round": message.round,
-            "attempt": message.attempt,
-            "clients": list(message.clients),
-        }
-        self._send(0, Frame(header, np.ascontiguousarray(shares.body).tobytes()))
-        for rank, seed in enumerate(shares.seeds, 1):
-            self._send(rank, Frame(header, seed))
+        if isinstance(message, ClientMessage):
+            sealed = seal(message, state.spec, self.deployment, self.signing_key)
+            state.admit(message.run, message.round, message.attempt, message.clients, len(message.shares.body))
+        else:
+            sealed = message
+            if len(sealed.parts) != self.parties:
+                raise MessageRefused(f"refused: a message of {len(sealed.parts)} parts for {self.parties} parties")
+            if sealed.size > 2 * upload_bytes(state.spec, self.deployment) + 2**22:
+                raise MessageRefused(f"refused: a message of {sealed.size} bytes, more than this round's can have")
+        self._batch.append(sealed)
+        self._batch_bytes += sealed.size
+        if len(self._batch) >= _BATCH_MESSAGES or self._batch_bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def submit_spooled(self, places: Sequence[SpooledParts]) -> None:
+        """Have the parties read the parts of some messages themselves; they judge them as they do all others.
+
+        Args:
+            places: for each party, by rank, where its parts of the same messages are in its spool.
+
+        Raises:
+            MessageRefused: if the places are not of the same number of messages for each party.
+            PartyFailure: if a party is gone.
+        """
+        self._open_state()
+        if len(places) != self.parties or len({len(place.lengths) for place in places}) != 1:
+            raise MessageRefused(f"refused: spooled parts that are not of the same messages for {self.parties} parties")
+        self._flush()
+        for rank in (*range(1, self.parties), 0):
+            place = places[rank]
+            facts = {"index": self._batches, "lengths": list(place.lengths), "spool": [place.name, place.offset]}
+            self._send(rank, "batch", facts)
+        self._batches += 1
 
     def close(self, before_opening: BeforeOpening | None = None) -> RoundSum:
         """Agree, record, open; see `Aggregator.close`.
 
         Raises:
             BelowMinimum: if the parties have fewer than n_min clients in common.
+            OpeningRefused: if the sum would differ by few clients from one that was opened.
             PartyFailure: if a party died, was silent, or opened something else than the others.
         """
         state = self._open_state()
-        opened = False
+        done = False
         try:
-            answers = self._ask(Frame({"kind": "close"}), ("agreed", "below"))
-            if any(answer.kind == "below" for answer in answers):
-                raise BelowMinimum(str(answers[0].header.get("reason")))
-            sets = {tuple(answer.header.get("clients", ())) for answer in answers}
-            if len(sets) != 1:
-                raise AggregationError(
-                    f"round {state.spec.round}: the parties disagree on the clients; nothing was opened"
-                )
-            clients = frozenset(sets.pop())
+            self._flush()
+            answers = self._ask("close", {}, ("closed",))
+            clients = self._agreed(answers)
             state.require_minimum(clients)
             if before_opening is not None:
                 before_opening(clients)
-            self._opened.remember(state.spec)
-            answers = self._ask(Frame({"kind": "reveal"}), ("sum",))
-            opened = True
+            answers = self._ask("reveal", {}, ("sum",))
+            done = True
         finally:
-            self._state = None
-            if not opened:
+            if not done:
                 self.abort()
-        if len({answer.header.get("digest") for answer in answers}) != 1:
-            self.shutdown()
+        self._state = None
+        self.bytes_between_parties = sum(int(answer.facts.get("bytes", 0)) for answer in answers)
+        if len({answer.facts.get("digest") for answer in answers}) != 1:
             raise PartyFailure(f"round {state.spec.round}: the parties opened different sums; the result is discarded")
-        total = np.frombuffer(answers[0].payload, dtype="<i8").copy()
-        if total.shape != (state.spec.length,):
-            self.shutdown()
+        if len(answers[0].payload) != 8 * state.spec.length:
             raise PartyFailure(f"round {state.spec.round}: party 0 answered a sum of the wrong length")
-        return RoundSum(total, clients)
+        return RoundSum(np.frombuffer(answers[0].payload, dtype="<i8"), clients)
 
     def abort(self) -> None:
         """Discard the round's shares at every party."""
+        if self._state is not None and self._links is not None:
+            self._links.close()
         self._state = None
-        if self._group is not None:
-            with contextlib.suppress(PartyFailure):
-                for rank in range(self.parties):
-                    self._send(rank, Frame({"kind": "abort"}))
+        self._batch, self._batch_bytes = [], 0
 
     def shutdown(self) -> None:
-        """End the parties."""
+        """Leave the parties; end those of its own."""
         self._state = None
-        if self._group is not None:
-            self._group.kill()
-            self._group = None
+        self._batch, self._batch_bytes = [], 0
+        if self._links is not None:
+            self._links.close()
+            self._links = None
+        if self._daemons is not None:
+            self._daemons.shutdown()
+            self._daemons = self._deployment = self._signing_key = None
 
     def __enter__(self) -> Self:
         return self
@@ -156,52 +258,70 @@ class SmpcAggregator:
     ) -> None:
         self.shutdown()
 
-    def _send(self, rank: int, frame: Frame) -> None:
-        if self._group is None:
-            raise self._lost("the parties are not running")
-        try:
-            self._group.send(rank, frame)
-        except PartyFailure as failure:
-            raise self._lost(str(failure)) from None
-        except BaseException:
-            self._group = None
-            raise
+    def _prepare(self) -> None:
+        if self._links is not None:
+            return
+        if self._folder is None and self._daemons is None:
+            policy = local_policy(self._timeout_s, self._min_difference)
+            self._daemons = LocalDaemons(self.parties, policy, self._norm_check, self._spool)
+            self._deployment = self._daemons.deployment
+        folder = self._folder if self._daemons is None else self._daemons.folder
+        assert folder is not None
+        assert self._deployment is not None
+        keys = load_coordinator_keys(folder / "coordinator", self._deployment)
+        trusted = [peer.certificate for peer in self._deployment.parties]
+        context = tls_context(False, keys.tls_certificate, keys.tls_key, trusted)
+        self._links = PartyLinks(self._deployment, context, self._timeout_s, self._daemons)
 
-    def _ask(self, frame: Frame, kinds: tuple[str, ...]) -> list[Frame]:
-        if self._group is None:
-            raise self._lost("the parties are not running")
+    def _flush(self) -> None:
+        if not self._batch:
+            return
+        # Party 0 waits for the others' word on a batch: it gets its own, large one last.
+        for rank in (*range(1, self.parties), 0):
+            parts = [message.parts[rank] for message in self._batch]
+            self._send(rank, "batch", {"index": self._batches, "lengths": [len(part) for part in parts]}, *parts)
+        self._batches += 1
+        self._batch, self._batch_bytes = [], 0
+
+    def _agreed(self, answers: list[Frame]) -> frozenset[int]:
+        """The set that all parties answered."""
+        state = self._open_state()
+        ranges = answers[0].facts.get("clients")
+        if any(answer.facts.get("clients") != ranges for answer in answers):
+            raise PartyFailure(f"round {state.spec.round}: the parties disagree on the clients; nothing was opened")
         try:
-            return self._group.ask(frame, kinds)
+            clients = frozenset(ids_of(ranges))
+        except WireError as error:
+            raise PartyFailure(f"party 0 answered clients that are none: {error}") from None
+        self.refused = len(state.received - clients)
+        return clients
+
+    def _send(self, rank: int, kind: str, facts: dict[str, object], *payload: bytes) -> None:
+        assert self._links is not None
+        try:
+            self._links.send(rank, kind, facts, *payload)
         except PartyFailure as failure:
             raise self._lost(str(failure)) from None
-        except BaseException:
-            self._group = None
-            raise
+
+    def _ask(self, kind: str, facts: dict[str, object], kinds: tuple[str, ...]) -> list[Frame]:
+        assert self._links is not None
+        try:
+            answers = self._links.ask(kind, facts, kinds)
+        except PartyFailure as failure:
+            raise self._lost(str(failure)) from None
+        if answers[0].kind in kinds:
+            return answers
+        self._links.close()
+        reason = str(answers[0].facts.get("reason"))
+        raise BelowMinimum(reason) if answers[0].kind == "below" else OpeningRefused(reason)
 
     def _lost(self, reason: str) -> PartyFailure:
-        """The failure to raise; the group is gone with the round, and the next round starts another."""
+        """The failure to raise; the next round connects again."""
         which = "" if self._state is None else f"; the sum of round {self._state.spec.round} is lost"
-        self._group = self._state = None
+        self._state = None
         return PartyFailure(reason + which)
 
     def _open_state(self) -> RoundState:
         if self._state is None:
             raise AggregationError("no round is open")
         return self._state
-
-
-def _open_header(spec: RoundSpec) -> dict[str, Any]:
-    # A range of ten thousand ids travels as two numbers.
-    whole = isinstance(spec.clients, range) and spec.clients.step == 1
-    return {
-        "kind": "open",
-        "run": spec.run,
-        "round": spec.round,
-        "attempt": spec.attempt,
-        "range": whole,
-        "clients": [spec.clients.start, spec.clients.stop]
-        if isinstance(spec.clients, range) and whole
-        else sorted(spec.clients),
-        "length": spec.length,
-        "n_min": spec.n_min,
-    }

@@ -1,7 +1,8 @@
-"""The party process: collects its share of every message, agrees with the others, opens when told to.
+"""One party as a long-lived process: listens, serves one coordinator at a time, and joins the others round by round.
 
-States: idle -> open (collecting) -> closed (set agreed) -> idle. Started by `secagg.smpc` with one end of a socket
-pair; ends when that socket closes. It must never write a share to a log or file, and never open twice.
+`run_daemon` is what `sotto party` runs and ends only with its process. A coordinator that hangs up, or is replaced by
+a newer connection of its own, takes its round with it: shares are dropped and nothing is opened. What was opened is in
+the journal, so a party that is started again refuses to open it twice. A share never touches a log or a file.
 """
 
 from __future__ import annotations
@@ -12,192 +13,180 @@ import os
 import select
 import shutil
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
+from secagg.errors import SottoError
+from secagg.party.deployment import Deployment, fingerprint
+from secagg.party.deployment_file import load_deployment
+from secagg.party.frames import Channel, ChannelBroken
+from secagg.party.journal import Journal
+from secagg.party.keys import load_party_keys
+from secagg.party.listener import COORDINATOR, Listener, listening_socket
+from secagg.party.mesh import Mesh, join, party_role
+from secagg.party.spool import Spool
+from secagg.party.state import Party
+from secagg.party.tls import connect, tls_context
 
-from secagg.errors import AggregationError
-from secagg.messages import RoundSpec
-from secagg.party.crypten_backend import CryptenGroup, digest
-from secagg.party.frames import Channel, ChannelBroken, Frame
-from secagg.randomness import KEY_BYTES
-from secagg.ring import add_wrap
-from secagg.round_state import BelowMinimum, MessageRefused, OpenedRounds, RoundState
-from secagg.sharing import expand
-
-__all__ = ["Party", "main"]
+__all__ = ["main", "run_daemon"]
 
 logger = logging.getLogger(__name__)
 
 
-class Party:
-    """One party's side of the protocol; `handle` maps each frame to its answer.
+def run_daemon(
+    config: Path,
+    rank: int,
+    keys: Path,
+    journal: Path,
+    listen_fd: int | None = None,
+    on_ready: Callable[[str], None] = lambda line: None,
+    spool: Path | None = None,
+) -> NoReturn:
+    """Be party `rank` of a deployment until the process is ended.
 
     Args:
-        rank: 0 holds bodies, the others seeds.
-        group: the other parties.
-        heard: called before this party starts to wait for the others, so that the caller can tell the silent one
-            from those that wait for it.
+        config: the deployment's `parties.yaml`.
+        rank: which of its parties.
+        keys: folder with this party's private keys.
+        journal: file that remembers openings; one a party, kept for ever.
+        listen_fd: a listening socket to use instead of the party's address, inherited from the caller.
+        on_ready: called with one line once connections are accepted.
+        spool: folder in which sealed parts may be that the coordinator only names.
+
+    Raises:
+        SottoError: for a deployment, key or journal that cannot be used, or an address that cannot be listened on.
     """
+    deployment = load_deployment(config)
+    if not 0 <= rank < len(deployment.parties):
+        raise SottoError(f"rank is {rank}; {config} has parties 0 to {len(deployment.parties) - 1}")
+    own = load_party_keys(keys, deployment, rank)
+    uploads = None if spool is None else Spool(spool)
+    peer = deployment.parties[rank]
+    others = [other.certificate for other in deployment.parties if other is not peer]
+    roles = {fingerprint(other.certificate): party_role(index) for index, other in enumerate(deployment.parties)}
+    del roles[fingerprint(peer.certificate)]
+    roles[fingerprint(deployment.coordinator)] = COORDINATOR
+    dealer = [] if deployment.dealer is None else [deployment.dealer.certificate]
+    server = tls_context(True, own.tls_certificate, own.tls_key, [*others, deployment.coordinator])
+    client = tls_context(False, own.tls_certificate, own.tls_key, [*others, *dealer])
+    with Journal(journal) as openings:
+        listener = Listener(listening_socket(peer, listen_fd), server, roles, deployment.policy.timeout_s)
+        on_ready(f"party {rank} of {len(deployment.parties)} listens on {peer.host}:{peer.port}")
+        while True:
+            channel = listener.coordinator()
+            session = _Session(rank, deployment, listener, client, channel)
+            party = Party(
+                rank, deployment, own.sealing, openings, session.join, session.report, session.dealer, uploads
+            )
+            session.serve(party)
 
-    def __init__(self, rank: int, group: CryptenGroup, heard: Callable[[], None]) -> None:
-        self._rank, self._group, self._heard = rank, group, heard
-        self._state: RoundState | None = None
-        self._opened = OpenedRounds()
-        self._shares: list[tuple[tuple[int, ...], bytes]] = []
-        self._agreed: frozenset[int] | None = None
 
-    def handle(self, frame: Frame) -> Frame | None:
-        """The answer to one frame, or None if it has none."""
-        if frame.kind == "open":
-            self._open(frame.header)
-        elif frame.kind == "share":
-            self._take(frame)
-        elif frame.kind == "close":
-            return self._agree()
-        elif frame.kind == "reveal":
-            return self._reveal()
-        elif frame.kind == "abort":
-            self._forget()
-        else:
-            raise ChannelBroken(f"unknown frame {frame.kind!r}")
-        return None
+class _Session:
+    """One connection of the coordinator."""
 
-    def _open(self, header: dict[str, Any]) -> None:
-        self._forget()
-        clients = header["clients"]
-        expected = range(clients[0], clients[1]) if header["range"] else tuple(clients)
-        spec = RoundSpec(header["run"], header["round"], header["attempt"], expected, header["length"], header["n_min"])
-        self._opened.refuse_again(spec)
-        self._state = RoundState(spec)
+    def __init__(
+        self, rank: int, deployment: Deployment, listener: Listener, client: ssl.SSLContext, channel: Channel
+    ) -> None:
+        self._rank, self._deployment, self._listener = rank, deployment, listener
+        self._client, self._channel = client, channel
 
-    def _take(self, frame: Frame) -> None:
-        if self._state is None or self._agreed is not None:
-            logger.warning("refused: a share while no round is open")
-            return
-        header, payload = frame.header, frame.payload
-        clients = tuple(header["clients"])
-        # A seed stands for a vector of the announced length; a body must have it.
-        length = len(payload) // 8 if self._rank == 0 else self._state.spec.length
-        wrong = len(payload) % 8 if self._rank == 0 else len(payload) != KEY_BYTES
+    def serve(self, party: Party) -> None:
+        """Answer the coordinator until it hangs up."""
+        channel = self._channel
+        channel.reuses_memory = True  # the party copies what it keeps
         try:
-            self._state.admit(header["run"], header["round"], header["attempt"], clients, -1 if wrong else length)
-        except MessageRefused:
-            return  # logged there; the caller has checked the message before, so this one came by another way
-        self._shares.append((clients, payload))
+            channel.send("ready")
+            while True:
+                answer = party.handle(channel.receive(None))
+                if answer is not None:
+                    channel.send(answer.kind, answer.facts, answer.payload)
+        except ChannelBroken as end:
+            logger.info("the coordinator is gone: %s", end)
+        finally:
+            party.forget()
+            channel.close()
 
-    def _agree(self) -> Frame:
-        state = self._require_open()
-        order = sorted(state.spec.clients)
-        held = np.isin(np.array(order), np.array(sorted(state.received), dtype=np.int64))
-        self._heard()
-        common = self._group.agree(held)
-        agreed = frozenset(int(client) for client, both in zip(order, common, strict=True) if both)
-        try:
-            state.require_minimum(agreed)
-        except BelowMinimum as refusal:
-            self._forget()
-            return Frame({"kind": "below", "reason": str(refusal)})
-        self._agreed = agreed
-        return Frame({"kind": "agreed", "clients": sorted(agreed)})
-
-    def _reveal(self) -> Frame:
-        state = self._require_open()
-        if self._agreed is None:
-            raise ChannelBroken("reveal before agreement")
-        self._heard()
-        agreed, shares = self._agreed, self._shares
-        share: NDArray[np.int64] = np.zeros(state.spec.length, dtype=np.int64)
-        summed: set[int] = set()
-        for clients, payload in shares:
-            if agreed.issuperset(clients):
-                summed.update(clients)
-                add_wrap(share, self._vector(payload, state.spec.length))
-        self._forget()  # before the opening: whatever happens next, these shares are not used again
-        if summed != agreed:
-            # Only joint messages that overlap differently at two parties can lead here.
-            raise ChannelBroken("the agreed clients are not those whose shares are held")
-        self._opened.remember(state.spec)
-        total = self._group.reveal(share)
-        return Frame(
-            {"kind": "sum", "digest": digest(total)},
-            np.ascontiguousarray(total).tobytes() if self._rank == 0 else b"",
+    def join(self, label: bytes) -> Mesh:
+        """The other parties of a round."""
+        return join(
+            self._rank,
+            label,
+            self._deployment,
+            self._listener,
+            self._client,
+            self._deployment.policy.timeout_s,
+            self._given_up,
         )
 
-    def _vector(self, payload: bytes, length: int) -> NDArray[np.int64]:
-        return np.frombuffer(payload, dtype="<i8") if self._rank == 0 else expand(payload, length)
+    def dealer(self, label: bytes) -> Channel:
+        """A connection to the dealer for one round.
 
-    def _require_open(self) -> RoundState:
-        if self._state is None:
-            raise ChannelBroken("no round is open")
-        return self._state
+        Raises:
+            ChannelBroken: if it cannot be reached.
+        """
+        assert self._deployment.dealer is not None
+        timeout_s = self._deployment.policy.timeout_s
+        channel = connect(self._deployment.dealer, self._client, timeout_s)
+        channel.send("hello", {"label": label})
+        return channel
 
-    def _forget(self) -> None:
-        self._state, self._shares, self._agreed = None, [], None
+    def report(self, kind: str) -> None:
+        """Tell the coordinator that its question was "heard", or that this party is still "working"."""
+        self._channel.send(kind)
+
+    def _given_up(self) -> bool:
+        """Whether the coordinator has hung up: while it waits for an answer it has nothing to say."""
+        return self._listener.superseded or self._channel.poll(0)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one party until its caller closes the socket."""
+    """Run one daemon of a caller's own machine until that caller is gone."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rank", type=int, required=True)
-    parser.add_argument("--parties", type=int, required=True)
-    parser.add_argument("--rendezvous", required=True)
-    parser.add_argument("--socket", type=int, required=True, help="file descriptor of a connected stream socket")
-    parser.add_argument("--timeout", type=float, required=True, help="seconds")
+    parser.add_argument("--config", type=Path, required=True)
+    role = parser.add_mutually_exclusive_group(required=True)
+    role.add_argument("--rank", type=int)
+    role.add_argument("--dealer", action="store_true")
+    parser.add_argument("--listen-fd", type=int, required=True, help="a listening socket")
+    parser.add_argument("--lifeline", type=int, required=True, help="a socket that the caller holds the other end of")
+    parser.add_argument("--spool", type=Path)
     parser.add_argument("--parent", type=int, required=True, help="process id of the caller")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
-    channel = Channel(socket.socket(fileno=options.socket), options.timeout)
-    folder = Path(options.rendezvous.removeprefix("file://")).parent
-    threading.Thread(target=_end_with, args=(options.parent, options.socket, folder), daemon=True).start()
-    try:
-        _serve(channel, options.rank, CryptenGroup(options.rank, options.parties, options.rendezvous))
-    finally:
-        # This thread meets the end of the caller too, and must not cut the other's cleaning short by exiting.
-        if _is_gone(options.parent, options.socket, 0):
-            _leave(folder)
+    folder: Path = options.config.parent
+    lifeline = socket.socket(fileno=options.lifeline)
+    threading.Thread(target=_end_with, args=(options.parent, lifeline, folder), daemon=True).start()
 
+    def ready(line: str) -> None:
+        logger.info(line)
+        lifeline.send(b"1")
 
-def _serve(channel: Channel, rank: int, group: CryptenGroup) -> None:
-    party = Party(rank, group, lambda: channel.send(Frame({"kind": "heard"})))
     try:
-        channel.send(Frame({"kind": "ready"}))
-        while True:
-            answer = party.handle(channel.receive(None))
-            if answer is not None:
-                channel.send(answer)
-    except ChannelBroken as end:
-        logger.info("party %d ends: %s", rank, end)
-    except AggregationError as error:
-        logger.error("party %d: %s", rank, error)
+        if options.dealer:
+            from secagg.party.dealer_daemon import run_dealer  # a party never needs it
+
+            run_dealer(options.config, folder / "dealer", options.listen_fd, ready)
+        keys = folder / f"party-{options.rank}"
+        run_daemon(options.config, options.rank, keys, keys / "journal", options.listen_fd, ready, options.spool)
+    except SottoError as error:
+        logger.error("%s", error)
         sys.exit(1)
 
 
-def _end_with(parent: int, end: int, folder: Path) -> None:
+def _end_with(parent: int, lifeline: socket.socket, folder: Path) -> None:
     """End this process when its caller is gone.
 
-    The main thread may be waiting for its peers, deaf to its socket. Linux's parent-death signal will not do: it
-    fires when the *thread* that started the party ends.
+    The main thread may be waiting for its peers, deaf to its sockets. Linux's parent-death signal will not do: it
+    fires when the *thread* that started the daemon ends.
     """
-    while not _is_gone(parent, end, 500):
-        pass
-    _leave(folder)
-
-
-def _is_gone(parent: int, end: int, wait_ms: int) -> bool:
-    """Whether the caller has hung up or died (a fork of it may hold the socket open: hence both)."""
     poller = select.poll()
-    poller.register(end, 0)  # hang-ups are always reported
-    return bool(poller.poll(wait_ms)) or os.getppid() != parent
-
-
-def _leave(folder: Path) -> NoReturn:
-    """Remove the folder that the caller can no longer remove, and end at once."""
+    poller.register(lifeline, 0)  # hang-ups are always reported; a fork of the caller may hold its end open
+    while not poller.poll(500) and os.getppid() == parent:
+        pass
+    # What the caller can no longer remove.
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 

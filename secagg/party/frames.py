@@ -1,24 +1,30 @@
-"""Length-bounded frames between the caller and a party: one JSON header and raw bytes, never pickle.
+"""Length-bounded frames on a connected socket: a msgpack header and raw bytes, never pickle.
 
-A peer that is gone, silent or sends nonsense becomes a `ChannelBroken`; no call blocks longer than its time-out.
+A peer that is gone, silent or sends nonsense becomes a `ChannelBroken`; no call waits longer than its time-out
+without progress. One thread uses a channel at a time.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import select
 import socket
+import ssl
 import struct
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from secagg.messages import MAX_LENGTH
+from secagg.wire import WireError, decode, encode
 
-__all__ = ["Channel", "ChannelBroken", "Frame"]
+__all__ = ["MAX_PAYLOAD", "Channel", "ChannelBroken", "Frame", "split_payload"]
 
-_HEADER = struct.Struct("!I")
-_MAX_HEADER = 2**26
-_MAX_FRAME = 8 * MAX_LENGTH + _MAX_HEADER
+_PREFIX = struct.Struct("!IQ")
+_MAX_HEADER = 2**25
+MAX_PAYLOAD = 8 * MAX_LENGTH + 2**26
+# A write to a TLS socket is one record of up to 16 KiB; larger pieces only save calls.
+_PIECE = 2**20
 
 
 class ChannelBroken(Exception):
@@ -27,78 +33,135 @@ class ChannelBroken(Exception):
 
 @dataclass(frozen=True)
 class Frame:
-    """One message: what it is (`header["kind"]`), its facts, and raw bytes."""
+    """One message: what it is, its facts, and raw bytes."""
 
-    header: dict[str, Any]
-    payload: bytes = b""
-
-    @property
-    def kind(self) -> str:
-        """What this frame is."""
-        return str(self.header.get("kind"))
+    kind: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    payload: bytes | bytearray | memoryview = b""
 
 
 class Channel:
-    """One end of a connected stream socket.
+    """One end of a connected stream socket, TLS or plain; the channel owns it from here on.
 
     Args:
-        end: the socket; the channel owns it from here on.
-        send_timeout_s: a write that makes no progress for so long breaks the channel.
-        receive_timeout_s: a read that makes no progress for so long does too (None: it waits).
+        end: the socket.
+        timeout_s: a read or write that makes no progress for so long breaks the channel.
+
+    Attributes:
+        sent: bytes written so far, frames' prefixes included.
+        reuses_memory: whether a received payload is valid only until the next one; fresh memory for every payload
+            costs more than reading it.
     """
 
-    def __init__(self, end: socket.socket, send_timeout_s: float, receive_timeout_s: float | None = None) -> None:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(send_timeout_s))
-        if receive_timeout_s is not None:
-            # `poll` only covers a frame's first byte; its sender may be stopped half way.
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(receive_timeout_s))
-        self.connection = Connection(end.detach())
+    def __init__(self, end: socket.socket, timeout_s: float) -> None:
+        self._socket, self._timeout_s = end, timeout_s
+        self.sent = 0
+        self.reuses_memory = False
+        self._room = bytearray()
+        end.settimeout(timeout_s)
 
-    def send(self, frame: Frame) -> None:
-        """Write one frame.
+    def set_timeout(self, timeout_s: float) -> None:
+        """Change the time-out of reads and writes."""
+        self._timeout_s = timeout_s
+        self._socket.settimeout(timeout_s)
+
+    def fileno(self) -> int:
+        """The descriptor, -1 once closed."""
+        return self._socket.fileno()
+
+    def send(self, kind: str, facts: dict[str, Any] | None = None, *payload: bytes | bytearray | memoryview) -> None:
+        """Write one frame whose payload is the concatenation of `payload`.
 
         Raises:
             ChannelBroken: if the other end is gone or does not read.
         """
-        header = json.dumps(frame.header, separators=(",", ":")).encode()
+        header = encode([kind, facts or {}])
+        pieces = [memoryview(piece).cast("B") for piece in payload]
+        length = sum(map(len, pieces))
         try:
-            self.connection.send_bytes(_HEADER.pack(len(header)) + header + frame.payload)
-        except OSError as error:
+            self._socket.sendall(_PREFIX.pack(len(header), length) + header)
+            for piece in pieces:
+                for start in range(0, len(piece), _PIECE):
+                    self._socket.sendall(piece[start : start + _PIECE])
+        except TimeoutError:
+            raise ChannelBroken(f"did not read for {self._timeout_s:g} s") from None
+        except (OSError, ValueError) as error:
             raise ChannelBroken(f"cannot send: {error}") from None
+        self.sent += _PREFIX.size + len(header) + length
 
     def receive(self, timeout_s: float | None) -> Frame:
-        """Read one frame, waiting at most `timeout_s` (None: for ever, ended by the other end's death).
+        """Read one frame, waiting at most `timeout_s` for its beginning (None: for ever, or until the end closes).
 
         Raises:
             ChannelBroken: on end of file, time-out or a malformed frame.
         """
+        if not self.poll(timeout_s):
+            raise ChannelBroken(f"silent for {timeout_s:g} s")
+        length, size = _PREFIX.unpack(self._read(_PREFIX.size))
+        if length > _MAX_HEADER or size > MAX_PAYLOAD:
+            raise ChannelBroken("a frame longer than it may be")
         try:
-            if timeout_s is not None and not self.connection.poll(timeout_s):
-                raise ChannelBroken(f"silent for {timeout_s:g} s")
-            raw = self.connection.recv_bytes(_MAX_FRAME)
-        except BlockingIOError:
-            raise ChannelBroken("stopped in the middle of a frame") from None
-        except (EOFError, OSError):
-            raise ChannelBroken("closed by the other end") from None
-        if len(raw) < _HEADER.size:
-            raise ChannelBroken("frame too short")
-        (length,) = _HEADER.unpack_from(raw)
-        end = _HEADER.size + length
-        if length > _MAX_HEADER or end > len(raw):
-            raise ChannelBroken("frame header too long")
+            header = decode(self._read(length))
+        except WireError as error:
+            raise ChannelBroken(f"a frame whose header is {error}") from None
+        if not (isinstance(header, list) and [type(part) for part in header] == [str, dict]):
+            raise ChannelBroken("a frame whose header has other parts")
+        return Frame(header[0], header[1], self._read_into(self._memory(size)))
+
+    def poll(self, timeout_s: float | None) -> bool:
+        """Whether something can be read (or the end has closed) within `timeout_s`."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poller = select.poll()
         try:
-            header = json.loads(raw[_HEADER.size : end])
-        except ValueError:
-            raise ChannelBroken("frame header is not JSON") from None
-        if not isinstance(header, dict):
-            raise ChannelBroken("frame header is not an object")
-        return Frame(header, raw[end:])
+            poller.register(self._socket, select.POLLIN)
+            return bool(poller.poll(None if timeout_s is None else 1000 * timeout_s))
+        except (OSError, ValueError):
+            raise ChannelBroken("closed") from None
 
     def close(self) -> None:
-        """Close this end."""
-        self.connection.close()
+        """Close this end; legal at any time, from any thread, and more than once."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that is reading
+        self._socket.close()
+
+    def _memory(self, count: int) -> memoryview | bytearray:
+        if not self.reuses_memory:
+            return bytearray(count)
+        if len(self._room) < count:
+            self._room = bytearray(count)
+        return memoryview(self._room)[:count]
+
+    def _read(self, count: int) -> bytes:
+        return bytes(self._read_into(bytearray(count)))
+
+    def _read_into(self, memory: memoryview | bytearray) -> memoryview | bytearray:
+        view = memoryview(memory)
+        while len(view):
+            try:
+                got = self._socket.recv_into(view)
+            except TimeoutError:
+                raise ChannelBroken("stopped in the middle of a frame") from None
+            except (OSError, ValueError):
+                raise ChannelBroken("closed by the other end") from None
+            if not got:
+                raise ChannelBroken("closed by the other end")
+            view = view[got:]
+        return memory
 
 
-def _timeval(seconds: float) -> bytes:
-    # All zeros would mean no limit at all.
-    return struct.pack("@ll", int(seconds), max(1, int(seconds % 1 * 1e6)))
+def split_payload(payload: bytes | bytearray | memoryview, lengths: Iterable[int]) -> list[memoryview]:
+    """The pieces that `send` joined, given their lengths.
+
+    Raises:
+        ChannelBroken: if the lengths do not add up to the payload.
+    """
+    view, pieces, start = memoryview(payload), [], 0
+    for length in lengths:
+        if type(length) is not int or length < 0:
+            raise ChannelBroken("a frame whose pieces have impossible lengths")
+        pieces.append(view[start : start + length])
+        start += length
+    if start != len(view):
+        raise ChannelBroken("a frame whose pieces do not add up")
+    return pieces

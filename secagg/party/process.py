@@ -1,8 +1,8 @@
-"""Starting, watching and ending the party processes of one machine.
+"""Starting, watching and ending the daemons of one machine: every party, and the dealer if there is one.
 
-Each party is `python -m secagg.party.daemon` in a session of its own (Ctrl-C in the caller's terminal does not reach
-it), with a socket pair to the caller and a private folder for the rendezvous and its log. A party that dies or stays
-silent becomes a `PartyFailure` that names it; no call blocks longer than its time-out.
+Each daemon is `python -m secagg.party.daemon` in a session of its own (Ctrl-C in the caller's terminal does not reach
+it). Its keys, its journal and its log are in a private folder that lives as long as this object, so that a daemon that
+died comes back with its memory of what was opened. The listening sockets belong to the caller and survive too.
 """
 
 from __future__ import annotations
@@ -17,184 +17,164 @@ import sys
 import tempfile
 import time
 import weakref
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 import secagg
-from secagg.errors import AggregationError
-from secagg.party.frames import Channel, ChannelBroken, Frame
+from secagg.errors import PartyFailure
+from secagg.party.deployment import Deployment, Policy
+from secagg.party.keys import create_deployment
 
-__all__ = ["PartyFailure", "PartyGroup"]
+__all__ = ["PARTIES_FILE", "LocalDaemons", "local_policy"]
+
+PARTIES_FILE = "parties.yaml"
 
 # A process needs seconds to import torch and CrypTen, more on a loaded machine.
 _START_S = 180.0
-_POLL_S = 0.2
-# A party whose socket is closed is on its way out; its exit code says why.
-_EXIT_S = 5.0
-
-
-class PartyFailure(AggregationError):
-    """A party died, stayed silent or answered nonsense; nothing was opened and the group is gone."""
+_POLL_S = 0.05
+# A daemon whose channel is closed may be on its way out; its exit code says why.
+_EXIT_S = 2.0
+_BACKLOG = 64
 
 
 @dataclass(frozen=True)
-class _Party:
+class _Daemon:
     process: subprocess.Popen[bytes]
-    channel: Channel
-    log: Path
+    lifeline: socket.socket
 
 
-class PartyGroup:
-    """`parties` running processes that have joined each other.
+class LocalDaemons:
+    """The daemons of one deployment on this machine; none runs before `start`.
 
     Args:
         parties: how many.
-        timeout_s: longest time for any single answer.
+        policy: what they agree to.
+        dealer: whether a dealer is needed; it runs as one more daemon after the parties.
+        spool: folder that all parties may read parts from.
 
-    Raises:
-        PartyFailure: if they do not come up.
+    Attributes:
+        folder: where `create_deployment` put configuration and keys.
+        deployment: the parties, as anyone may know them.
     """
 
-    def __init__(self, parties: int, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._folder = Path(tempfile.mkdtemp(prefix="sotto-parties-"))  # mode 0700
-        self._members: list[_Party] = []
-        self._finalizer = weakref.finalize(self, _end, self._members, self._folder, os.getpid())
+    def __init__(self, parties: int, policy: Policy, dealer: bool, spool: Path | None = None) -> None:
+        self._spool = spool
+        self.folder = Path(tempfile.mkdtemp(prefix="sotto-parties-"))  # mode 0700
+        self._daemons: dict[int, _Daemon] = {}
+        self._listening: list[socket.socket] = []
+        self._finalizer = weakref.finalize(self, _end, self._daemons, self._listening, self.folder, os.getpid())
         try:
-            for rank in range(parties):
-                self._members.append(self._start(rank, parties))
-            self._collect(("ready",), max(timeout_s, _START_S))
+            for _ in range(parties + dealer):
+                self._listening.append(socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG))
+            addresses = [("127.0.0.1", listening.getsockname()[1]) for listening in self._listening]
+            self.deployment: Deployment = create_deployment(
+                self.folder, addresses[:parties], policy, dealer=addresses[parties] if dealer else None
+            )
         except BaseException:
-            self.kill()
+            self.shutdown()
             raise
+        self._names = [f"party {rank} of {parties}" for rank in range(parties)] + ["the dealer"] * dealer
 
     @property
     def pids(self) -> list[int]:
-        """Process ids, by rank."""
-        return [member.process.pid for member in self._members]
+        """Process ids of the parties that were started, by rank."""
+        return [daemon.process.pid for rank, daemon in sorted(self._daemons.items()) if rank < self._parties]
 
     @property
-    def alive(self) -> bool:
-        """Whether every party is still running."""
-        return all(member.process.poll() is None for member in self._members)
+    def _parties(self) -> int:
+        return len(self.deployment.parties)
 
-    def send(self, rank: int, frame: Frame) -> None:
-        """Send a frame to one party.
+    def start(self) -> None:
+        """Start every daemon that is not running, and wait until each listens.
 
         Raises:
-            PartyFailure: if it is gone or does not read; the group is killed.
+            PartyFailure: if one does not come up, with the last line of its log.
         """
-        try:
-            self._members[rank].channel.send(frame)
-        except ChannelBroken as error:
-            self._fail([rank], str(error))
-        except BaseException:
-            self.kill()  # interrupted: half a frame would garble all that follow
-            raise
+        dead = [rank for rank in range(len(self._listening)) if not self._alive(rank)]
+        for rank in dead:
+            self._start(rank)
+        deadline = time.monotonic() + _START_S
+        for rank in dead:
+            daemon = self._daemons[rank]
+            daemon.lifeline.settimeout(max(0.1, deadline - time.monotonic()))
+            with contextlib.suppress(OSError):
+                if daemon.lifeline.recv(1):
+                    continue
+            reason = self.why_ended(range(len(self._listening)), _EXIT_S)
+            self.end([rank])
+            raise PartyFailure(reason or f"{self._names[rank]} did not start within {_START_S:g} s")
 
-    def ask(self, frame: Frame, kinds: tuple[str, ...]) -> list[Frame]:
-        """Send a frame to every party and wait for every answer, by rank.
+    def why_ended(self, ranks: Sequence[int], wait_s: float = 0.0) -> str | None:
+        """Which of `ranks` (or another daemon, if it was killed) has ended and why; None if none has.
 
         Args:
-            frame: the question.
-            kinds: what an answer may be.
-
-        Raises:
-            PartyFailure: if one is gone, silent or answers anything else; the group is killed.
+            ranks: whom to wait for.
+            wait_s: how long to wait for an end that is under way, in seconds.
         """
-        try:
-            for rank in range(len(self._members)):
-                self.send(rank, frame)
-            return self._collect(kinds, self._timeout_s)
-        except BaseException:
-            # Also when the caller is interrupted: an answer left unread would pass for the next question's.
-            self.kill()
-            raise
+        deadline = time.monotonic() + wait_s
+        while all(self._alive(rank) for rank in ranks) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        codes = {rank: daemon.process.poll() for rank, daemon in self._daemons.items()}
+        ended = sorted((code, rank) for rank, code in codes.items() if code is not None)
+        # A signal names a cause, then a failure; who left in good order did so because of another.
+        for code, rank in ended:
+            if code < 0:
+                return f"{self._names[rank]} was killed by signal {-code} ({_signal_name(-code)})"
+            if code > 0:
+                return f"{self._names[rank]} ended with exit code {code}: {_last_line(self._log(rank))}"
+        return f"{self._names[ended[0][1]]} ended" if ended else None
 
-    def kill(self) -> None:
-        """End all processes at once and remove their folder; legal more than once."""
+    def end(self, ranks: Sequence[int]) -> None:
+        """Kill some daemons; `start` brings them back."""
+        for rank in ranks:
+            if rank in self._daemons:
+                _kill(self._daemons[rank])
+
+    def shutdown(self) -> None:
+        """End all daemons at once and remove their folder; legal more than once."""
         self._finalizer()
 
-    def _start(self, rank: int, parties: int) -> _Party:
+    def _alive(self, rank: int) -> bool:
+        return rank in self._daemons and self._daemons[rank].process.poll() is None
+
+    def _log(self, rank: int) -> Path:
+        return self.folder / f"daemon-{rank}.log"
+
+    def _start(self, rank: int) -> None:
+        if rank in self._daemons:
+            self._daemons.pop(rank).lifeline.close()
         ours, theirs = socket.socketpair()
-        log = self._folder / f"party-{rank}.log"
         root = str(Path(secagg.__file__).resolve().parent.parent)
         inherited = os.environ.get("PYTHONPATH")
         environment = {
             **os.environ,
             "PYTHONPATH": root + (os.pathsep + inherited if inherited else ""),
             "OMP_NUM_THREADS": "1",
-            "GLOO_SOCKET_IFNAME": "lo",
         }
+        listening = self._listening[rank].fileno()
         # -P: a file in the current folder must not stand in for a module.
-        command = [sys.executable, "-P", "-m", "secagg.party.daemon", "--parent", str(os.getpid())]
-        command += ["--rank", str(rank), "--parties", str(parties), "--socket", str(theirs.fileno())]
-        command += ["--rendezvous", f"file://{self._folder}/rendezvous", "--timeout", str(self._timeout_s)]
-        with log.open("wb") as output, theirs:
+        command = [sys.executable, "-P", "-m", "secagg.party.daemon", "--config", str(self.folder / PARTIES_FILE)]
+        command += ["--rank", str(rank)] if rank < self._parties else ["--dealer"]
+        command += ["--spool", str(self._spool)] if self._spool else []
+        command += ["--listen-fd", str(listening), "--lifeline", str(theirs.fileno()), "--parent", str(os.getpid())]
+        with self._log(rank).open("wb") as output, theirs:
             process = subprocess.Popen(
                 command,
                 env=environment,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), listening],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        return _Party(process, Channel(ours, self._timeout_s, self._timeout_s), log)
+        self._daemons[rank] = _Daemon(process, ours)
 
-    def _collect(self, kinds: tuple[str, ...], timeout_s: float) -> list[Frame]:
-        """One frame of each party, by rank, while watching that none of them dies."""
-        deadline = time.monotonic() + timeout_s
-        ranks = {member.channel.connection: rank for rank, member in enumerate(self._members)}
-        heard: set[int] = set()
-        answers: dict[int, Frame] = {}
-        while len(answers) < len(ranks):
-            left = deadline - time.monotonic()
-            ready = wait([c for c, rank in ranks.items() if rank not in answers], max(0.0, min(left, _POLL_S)))
-            for rank in (ranks[connection] for connection in ready if isinstance(connection, Connection)):
-                frame = self._receive(rank)
-                if frame.kind == "heard":
-                    heard.add(rank)
-                elif frame.kind in kinds:
-                    answers[rank] = frame
-                else:
-                    self._fail([rank], f"answered {frame.kind!r}")
-            dead = [rank for rank, member in enumerate(self._members) if member.process.poll() is not None]
-            if dead:
-                self._fail(dead, "ended")
-            if left <= 0:
-                missing = [rank for rank in ranks.values() if rank not in answers]
-                # One silent party keeps the others waiting; it is the one that has not even heard the question.
-                silent = [rank for rank in missing if rank not in heard]
-                self._fail(silent or missing, f"gave no answer within {timeout_s:g} s", exit_s=0)
-        return [answers[rank] for rank in sorted(answers)]
 
-    def _receive(self, rank: int) -> Frame:
-        try:
-            return self._members[rank].channel.receive(self._timeout_s)
-        except ChannelBroken as error:
-            self._fail([rank], str(error))
-
-    def _fail(self, ranks: list[int], reason: str, exit_s: float = _EXIT_S) -> NoReturn:
-        # When one party dies the others end too, a moment later: a signal names the first cause, then an exit code.
-        deadline = time.monotonic() + exit_s
-        while time.monotonic() < deadline and self._members[ranks[0]].process.poll() is None:
-            time.sleep(0.02)
-        codes = {rank: member.process.poll() or 0 for rank, member in enumerate(self._members)}
-        for rank, code in sorted(codes.items(), key=lambda item: item[1]):
-            if code < 0:
-                ranks, reason = [rank], f"was killed by signal {-code} ({_signal_name(-code)})"
-                break
-            if code > 0:
-                last = _last_line(self._members[rank].log)
-                ranks, reason = [rank], f"ended with exit code {code}: {last}"
-                break
-        named = " and ".join(str(rank) for rank in ranks)
-        count = len(self._members)
-        self.kill()
-        raise PartyFailure(f"party {named} of {count} {reason}")
+def local_policy(timeout_s: float, min_difference: int | None) -> Policy:
+    """The policy of parties that the simulation starts for itself: n_min is the configuration's business."""
+    # Whoever waits for a silent party gives up after the coordinator has named that party.
+    return replace(Policy(), n_min=1, min_difference=min_difference, timeout_s=2 * timeout_s)
 
 
 def _signal_name(number: int) -> str:
@@ -210,15 +190,23 @@ def _last_line(log: Path) -> str:
     return "no message"
 
 
-def _end(members: list[_Party], folder: Path, owner: int) -> None:
+def _kill(daemon: _Daemon) -> None:
+    with contextlib.suppress(OSError):
+        daemon.process.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        daemon.process.wait(10)
+
+
+def _end(daemons: dict[int, _Daemon], listening: list[socket.socket], folder: Path, owner: int) -> None:
     if os.getpid() != owner:
-        return  # a fork of the caller: the parties are not its own
-    for member in members:
+        return  # a fork of the caller: the daemons are not its own
+    for daemon in daemons.values():
         with contextlib.suppress(OSError):
-            member.channel.close()
-        with contextlib.suppress(OSError):
-            member.process.kill()
-    for member in members:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            member.process.wait(10)
+            daemon.process.kill()
+    for daemon in daemons.values():
+        _kill(daemon)
+        daemon.lifeline.close()
+    for end in listening:
+        end.close()
+    daemons.clear()
     shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from scipy import stats
 
 from secagg.randomness import Keystream
 from secagg.ring import add_wrap
-from secagg.sharing import combine, expand, split, upload_bytes
+from secagg.sharing import combine, expand, mask_sum, split, subtract_expanded
 
 vectors = hnp.arrays(np.int64, st.integers(1, 30), elements=st.integers(-(2**63), 2**63 - 1))
 
@@ -65,8 +65,16 @@ def test_fresh_splits_share_nothing():
     assert not np.array_equal(one.body, two.body)
 
 
-def test_uploads_grow_by_a_seed_for_each_further_party():
-    assert [upload_bytes(1000, parties) for parties in (1, 2, 3, 5)] == [8000, 8032, 8064, 8128]
+@given(vectors, st.integers(1, 4), st.integers(2, 64))
+def test_narrow_shares_add_up_modulo_the_ring(vector, parties, bits):
+    shares = split(vector, parties, Keystream.system(), bits)
+    total = combine([shares.body, *(expand(seed, len(vector), bits) for seed in shares.seeds)], bits)
+    assert [int(v) % 2**bits for v in total] == [int(v) % 2**bits for v in vector]
+    masks = mask_sum(len(vector), bits)
+    for seed in shares.seeds:
+        subtract_expanded(masks, seed, bits)
+    unmasked = combine([shares.body, -masks.astype(np.int64)], bits)
+    assert np.array_equal(unmasked, total)
 
 
 def test_shares_do_not_print_themselves():

@@ -73,7 +73,7 @@ def test_a_party_that_died_between_rounds_costs_no_round(group):
     begin(group, 1)
     group.close()
     os.kill(group.pids[1], signal.SIGKILL)
-    wait_until(lambda: not group._group.alive)
+    wait_until(lambda: group._daemons.why_ended([0, 1, 2]))
     begin(group, 2)
     assert group.close().total.tolist() == [1, 2, 3]
 
@@ -81,9 +81,9 @@ def test_a_party_that_died_between_rounds_costs_no_round(group):
 def test_after_a_failure_every_call_is_a_sentence_until_the_next_round(group):
     begin(group, 1)
     os.kill(group.pids[0], signal.SIGKILL)
-    wait_until(lambda: not group._group.alive)
+    wait_until(lambda: group._daemons.why_ended([0, 1, 2]))
     with pytest.raises(PartyFailure, match="party 0 of 3"):
-        submit(group, 1, 1)
+        group.close()
     for again in (lambda: submit(group, 1, 2), group.close):
         with pytest.raises(AggregationError, match="no round is open"):
             again()
@@ -114,30 +114,30 @@ def test_an_interrupted_close_leaves_no_answer_behind_for_the_next_round(group):
 
 def test_parties_that_opened_different_sums_are_not_believed(group, monkeypatch):
     begin(group, 1)
-    honest = group._group.ask
+    honest = group._links.ask
 
-    def ask(frame, kinds):
-        answers = honest(frame, kinds)
-        if frame.kind == "reveal":
-            answers[2] = Frame({**answers[2].header, "digest": "0" * 64})
+    def ask(kind, facts, kinds):
+        answers = honest(kind, facts, kinds)
+        if kind == "reveal":
+            answers[2] = Frame("sum", {**answers[2].facts, "digest": bytes(32)})
         return answers
 
-    monkeypatch.setattr(group._group, "ask", ask)
+    monkeypatch.setattr(group._links, "ask", ask)
     with pytest.raises(PartyFailure, match="different sums"):
         group.close()
 
 
 def test_parties_that_agreed_on_different_clients_open_nothing(group, monkeypatch):
     begin(group, 1, (0, 1))
-    honest, asked = group._group.ask, []
+    honest, asked = group._links.ask, []
 
-    def ask(frame, kinds):
-        asked.append(frame.kind)
-        answers = honest(frame, kinds)
-        answers[1] = Frame({"kind": "agreed", "clients": [0]})
+    def ask(kind, facts, kinds):
+        asked.append(kind)
+        answers = honest(kind, facts, kinds)
+        answers[1] = Frame("closed", {"clients": [[0, 1]]})
         return answers
 
-    monkeypatch.setattr(group._group, "ask", ask)
+    monkeypatch.setattr(group._links, "ask", ask)
     called = []
     with pytest.raises(AggregationError, match="disagree on the clients"):
         group.close(called.append)
@@ -152,7 +152,7 @@ def test_parties_outlive_the_thread_that_started_them():
         starter.join()
         time.sleep(0.3)
         assert aggregator.close().total.tolist() == [1, 2, 3]
-        folder = aggregator._group._folder
+        folder = aggregator._daemons.folder
         assert folder.stat().st_mode & 0o777 == 0o700
         for log in folder.glob("*.log"):
             assert log.read_text() == ""
@@ -165,7 +165,7 @@ def test_the_folder_of_a_killed_caller_is_removed_by_its_parties():
         from secagg import RoundSpec, SmpcAggregator
         aggregator = SmpcAggregator(2)
         aggregator.open_round(RoundSpec("run", 1, 0, range(2), 3, 1))
-        print(aggregator._group._folder, flush=True)
+        print(aggregator._daemons.folder, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     root = str(Path(secagg.__file__).resolve().parent.parent)
@@ -183,6 +183,62 @@ def test_a_file_in_the_working_folder_does_not_stand_in_for_a_module(tmp_path, m
     with SmpcAggregator(2, timeout_s=10) as aggregator:
         begin(aggregator, 1)
         assert aggregator.close().total.tolist() == [1, 2, 3]
+
+
+STATES = ["open", "collecting", "all is in", "agreed", "revealing", "idle again"]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    with SmpcAggregator(2, timeout_s=10) as aggregator:
+        yield aggregator
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("state", STATES)
+def test_a_party_killed_in_any_state_opens_nothing_twice_and_the_next_round_works(pair, state, rank):
+    vector = np.array([1, 2, 3], dtype=np.int64)
+    opened = []
+
+    def kill(now):
+        if now == state:
+            os.kill(pair.pids[rank], signal.SIGKILL)
+            wait_until(lambda: pair._daemons.why_ended([0, 1]))
+
+    def agreed(clients):
+        kill("agreed")
+        if state == "revealing":  # stopped, so that the other is inside the opening when it dies
+            os.kill(pair.pids[rank], signal.SIGSTOP)
+            threading.Timer(0.3, os.kill, (pair.pids[rank], signal.SIGKILL)).start()
+
+    def attempt(number):
+        pair.open_round(RoundSpec(RUN["id"], 1, number, range(4), 3, 1))
+        kill("open")
+        for client in range(4):
+            shares = split(vector, 2, SOURCE)
+            pair.submit(ClientMessage(RUN["id"], 1, number, (client,), shares))
+            if client == 1:
+                pair._flush()
+                kill("collecting")
+        kill("all is in")
+        opened.append(pair.close(agreed).total.tolist())
+        kill("idle again")
+
+    if state == "idle again":
+        attempt(0)
+    else:
+        with pytest.raises(PartyFailure, match=rf"party {rank} of 2 was killed by signal 9"):
+            attempt(0)
+        assert opened == []
+    killed_in, state = state, "none"
+    if killed_in in ("revealing", "idle again"):
+        # It may have been opened, so it counts as opened, at whichever party is still there to know.
+        with pytest.raises(AggregationError, match="was opened before"):
+            attempt(0)
+    attempt(1)
+    assert opened[-1] == [4, 8, 12]
+    with pytest.raises(AggregationError, match="was opened before"):
+        attempt(1)
 
 
 def wait_until(condition):
