@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from experiments.summary import COLUMNS, table_row
+from experiments.summary import COLUMNS, noise_by, table_row
 
 if TYPE_CHECKING:
     from fl_core.engines.local import RoundReport
@@ -55,12 +55,9 @@ class Progress:
     def advance(self, report: RoundReport) -> None:
         """A round is done."""
         parts = [f"accuracy {report.scores['accuracy']:.4f}"] if "accuracy" in report.scores else []
-        parts += [
-            f"eps {view} {value:.3g}"
-            for view, value in report.epsilons.items()
-            if value is not None and view in ("release", "local")
-        ]
-        parts.append(report.message or f"{report.survivors:,} clients")
+        parts += [f"eps {view} {value:.3g}" for view, value in report.epsilons.items() if value is not None]
+        refused = f" ({report.refused:,} refused)" if report.refused else ""
+        parts.append(report.message or f"{report.survivors:,} clients{refused}")
         state = "  ".join(parts)
         self._bar.update(self._task, completed=report.round, state=state)
         if self._plain and (report.round % self._every == 0 or report.message):
@@ -80,7 +77,7 @@ def print_table(summaries: Sequence[dict[str, Any]], names: Sequence[str] | None
     """One row per run; unit and views beside every epsilon."""
     console = Console()
     header = (*(("run",) if names else ()), *COLUMNS)
-    if console.width < 160:
+    if console.width < 190:
         # A narrow terminal would cut columns; turn a single run's row into lines, keep several as a plain list.
         for index, summary in enumerate(summaries):
             table = Table("", names[index] if names else "result", show_header=bool(names))
@@ -107,7 +104,35 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
         if ideal is not None:
             proven += f" (release view of idealised real-valued noise, by PLD: {ideal:.3f})"
         print(f"epsilon: {proven}; unit {summary['privacy']['unit']}, delta {summary['privacy']['delta']:g}, zero-out")
+        print(f"epsilon realised: {_realised(summary)}")
+    print(f"noise: {_noise(summary)}")
     print(f"{summary['ended']} ({summary['rounds_done']} rounds, {summary['source']})")
     print(
         f"figure: {folder / 'figures' / 'accuracy.png'}   adapter: {folder / 'adapter'}   ledger: sotto ledger {folder}"
     )
+
+
+def _realised(summary: dict[str, Any]) -> str:
+    """Epsilon by view, of what was opened."""
+    views = summary["privacy"]["views"]
+    shown = [
+        f"{name} {'none' if view['epsilon'] is None else format(view['epsilon'], '.4f')}"
+        for name, view in views.items()
+    ]
+    target = summary["config"]["privacy"]["epsilon"]
+    return ", ".join(shown) + ("" if target is None else f" (asked for: {target:g})")
+
+
+def _noise(summary: dict[str, Any]) -> str:
+    """Who added it and what came over the wire."""
+    config = summary["config"]
+    by = noise_by(config)
+    parts = ["none" if by == "-" else f"by {by}"]
+    if config["privacy"]["trust"] == "distributed" and config["noise"]["by"] != "aggregators":
+        parts.append(
+            "the surplus over what was asked for taken out of every sum"
+            if config["noise"]["dropout"] == "xnoise"
+            else f"shares sized for {config['federation']['n_min'] or config['federation']['clients']} survivors"
+        )
+    parts.append(f"ring of 2^{summary['ring_bits']}, {summary['bytes_per_client']:,} bytes a client and round")
+    return "; ".join(parts)

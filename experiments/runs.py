@@ -123,6 +123,21 @@ def _refuse_other_run(now: LedgerHeader, before: LedgerHeader, folder: RunFolder
 
 
 def _aggregator(config: RunConfig) -> Aggregator:
-    if config.aggregation.backend == "plaintext":
-        return PlaintextAggregator()
-    return SmpcAggregator(config.aggregation.parties, config.aggregation.timeout_s)
+    a = config.aggregation
+    if a.backend == "plaintext":
+        return PlaintextAggregator(a.min_difference)
+    if a.deployment is None:
+        return SmpcAggregator(a.parties, a.timeout_s, min_difference=a.min_difference, norm_check=a.norm_check)
+    aggregator = SmpcAggregator(a.parties, a.timeout_s, Path(a.deployment), norm_check=a.norm_check)
+    policy = aggregator.deployment.policy
+    if config.n_min < policy.n_min:
+        raise ConfigError(
+            f"federation.n_min is {config.n_min}; "
+            f"the parties of {a.deployment} open no sum of fewer than {policy.n_min}"
+        )
+    if a.min_difference not in (None, policy.min_difference):
+        raise ConfigError(
+            f"aggregation.min_difference is {a.min_difference}; the parties of {a.deployment} have their own "
+            f"({policy.min_difference}): leave it out"
+        )
+    return aggregator

@@ -14,7 +14,7 @@ from fl_core.privacy.ledger import LedgerContents, history, read_ledger, summari
 from fl_core.privacy_plan import PrivacyPlan
 from fl_core.task import FederatedTask
 
-__all__ = ["COLUMNS", "summarise", "table_row"]
+__all__ = ["COLUMNS", "noise_by", "summarise", "table_row"]
 
 COLUMNS = (
     "data",
@@ -22,12 +22,14 @@ COLUMNS = (
     "unit",
     "trust",
     "mechanism",
+    "noise by",
     "backend",
     "eps release",
     "eps aggregators",
     "eps local",
     "accuracy before",
     "accuracy after",
+    "ring bits",
     "bytes/client/round",
     "seconds",
 )
@@ -65,6 +67,7 @@ def summarise(
         "records": task.records,
         "parameters": plan.length,
         "noise_multiplier": plan.noise_multiplier,
+        "ring_bits": plan.ring_bits,
         "privacy": privacy,
         "idealised_release_epsilon": _idealised(contents),
         "accuracy_before": scored[0]["accuracy"],
@@ -101,10 +104,29 @@ def _incidents(rows: list[dict[str, Any]], privacy: dict[str, Any]) -> list[str]
     repeated = privacy["openings"] - privacy["rounds"]
     if repeated:
         found.append(f"{repeated} openings were lost and repeated with fresh noise; all of them are in the epsilons")
-    refused = sum("nothing was opened" in row.get("message", "") for row in rows)
-    if refused:
-        found.append(f"{refused} rounds had fewer than n_min survivors: nothing was opened in them")
+    messages = [row["message"] for row in rows if row["round"] and "message" in row]  # round 0: untuned
+    below = sum("below n_min" in message for message in messages)
+    if below:
+        found.append(f"{below} rounds had fewer than n_min survivors: nothing was opened in them")
+    if len(messages) > below:
+        found.append(
+            f"{len(messages) - below} rounds were refused by the aggregators, because their clients were too nearly "
+            "those of an earlier opening of the same model: nothing was opened in them"
+        )
+    left_out = sum(row.get("refused", 0) for row in rows)
+    if left_out:
+        found.append(f"{left_out} messages were refused by the aggregators and are in no sum")
     return found
+
+
+def noise_by(config: dict[str, Any]) -> str:
+    """Who adds the noise of a resolved configuration, and how it outlives drop-outs where that was chosen."""
+    trust = config["privacy"]["trust"]
+    if trust != "distributed":
+        return {"none": "-", "central": "server", "local": "clients"}[trust]
+    chosen = config["noise"]
+    by = "clients + aggregators" if chosen["by"] == "both" else chosen["by"]
+    return by + (", xnoise" if chosen["dropout"] == "xnoise" else "")
 
 
 def table_row(summary: dict[str, Any]) -> list[str]:
@@ -118,10 +140,12 @@ def table_row(summary: dict[str, Any]) -> list[str]:
         config["privacy"]["unit"],
         trust,
         config["privacy"]["mechanism"] if trust != "none" else "-",
+        noise_by(config),
         config["aggregation"]["backend"],
         *(_epsilon(views[view]["epsilon"]) for view in ("release", "aggregators", "local")),
         f"{summary['accuracy_before']:.4f}",
         f"{summary['accuracy_after']:.4f}",
+        f"{summary['ring_bits']}",
         f"{summary['bytes_per_client']:,}",
         f"{summary['seconds']:.1f}",
     ]

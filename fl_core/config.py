@@ -18,6 +18,7 @@ __all__ = [
     "FederationConfig",
     "LoraSettings",
     "ModelConfig",
+    "NoiseConfig",
     "PretrainConfig",
     "PrivacyConfig",
     "RunConfig",
@@ -94,13 +95,23 @@ class PrivacyConfig:
 
     unit: str = "example"  # example | client
     trust: str = "distributed"  # none | central | local | distributed
-    mechanism: str = "discrete_gaussian"  # gaussian | discrete_gaussian
+    mechanism: str = "discrete_gaussian"  # gaussian | discrete_gaussian | skellam
     epsilon: float | None = None
     noise_multiplier: float | None = None
     delta: float = 1e-5
     clip_norm: float = 1.0
     scale_bits: int = 20  # grid steps per unit: 2^scale_bits
     insecure_seed: int | None = None  # test mode: seeded noise, sampling and shares; the run is NOT private
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """In whose hands the noise of trust distributed is, and how it outlives clients that vanish."""
+
+    by: str = "clients"  # clients | aggregators (private while one party is honest, whoever drops out) | both
+    # oversize: shares sized for n_min, so more survivors add more noise; xnoise: every client adds too much and the
+    # parties take the surplus away, so that the sum has the noise that was asked for whoever dropped out.
+    dropout: str = "oversize"
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,12 @@ class AggregationConfig:
     parties: int = 3
     timeout_s: float = 60.0
     retries: int = 2  # rounds re-run with fresh noise and shares after a failed party; each opening is counted
+    ring_bits: int | None = None  # width of the ring on the wire, 2^ring_bits elements; default: narrowest that fits
+    norm_check: bool = False  # drop a client's vector whose norm is too large, under MPC
+    # Folder with the `parties.yaml` of parties that run already; default: the engine starts its own on this machine.
+    deployment: str | None = None
+    # Two openings of one model are over equal sets of clients or differ by this many at least; default: n_min.
+    min_difference: int | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +179,7 @@ class RunConfig:
     lora: LoraSettings = field(default_factory=LoraSettings)
     federation: FederationConfig = field(default_factory=FederationConfig)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
     client: ClientConfig = field(default_factory=ClientConfig)
     server: ServerConfig = field(default_factory=ServerConfig)
     aggregation: AggregationConfig = field(default_factory=AggregationConfig)

@@ -7,6 +7,7 @@ never correct a value.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from fl_core.config import ConfigError, RunConfig
 
@@ -14,6 +15,8 @@ __all__ = ["check"]
 
 # The kernels' own bound (`kernels.clip_sum.MIN_CLIP_NORM`), whose module would load torch for a look at a file.
 _MIN_CLIP_NORM = 1e-9
+
+_Need = Callable[[bool, str, object, str], None]
 
 
 def check(config: RunConfig, where: str) -> None:
@@ -42,7 +45,9 @@ def check(config: RunConfig, where: str) -> None:
     need(_positive(d.alpha), "data.alpha", d.alpha, "a number above 0")
     choice("privacy.unit", p.unit, "example", "client")
     choice("privacy.trust", p.trust, "none", "central", "local", "distributed")
-    choice("privacy.mechanism", p.mechanism, "gaussian", "discrete_gaussian")
+    choice("privacy.mechanism", p.mechanism, "gaussian", "discrete_gaussian", "skellam")
+    choice("noise.by", config.noise.by, "clients", "aggregators", "both")
+    choice("noise.dropout", config.noise.dropout, "oversize", "xnoise")
     choice("aggregation.backend", a.backend, "plaintext", "smpc")
     choice("simulation.noise", config.simulation.noise, "per_client", "aggregate")
     choice("server.optimizer", s.optimizer, "sgd", "momentum", "adam")
@@ -97,6 +102,8 @@ def check(config: RunConfig, where: str) -> None:
     need(a.parties >= 2, "aggregation.parties", a.parties, "2 or more (one party alone would see every update)")
     need(_positive(a.timeout_s), "aggregation.timeout_s", a.timeout_s, "seconds above 0")
     need(a.retries >= 0, "aggregation.retries", a.retries, "0 or more")
+    _check_noise(config, need)
+    _check_sums(config, need)
     need(0 <= config.simulation.dropout < 1, "simulation.dropout", config.simulation.dropout, "0 to below 1")
     need(
         config.simulation.dropout == 0 or config.n_min < f.clients,
@@ -134,6 +141,95 @@ def check(config: RunConfig, where: str) -> None:
     need(e.eval_every >= 1, "engine.eval_every", e.eval_every, "1 or more")
     need(e.checkpoint_every >= 1, "engine.checkpoint_every", e.checkpoint_every, "1 or more")
     need(e.threads is None or e.threads >= 1, "engine.threads", e.threads, "1 or more")
+
+
+def _check_noise(config: RunConfig, need: _Need) -> None:
+    """In whose hands the noise is, and whether it can outlive drop-outs the way that was asked for."""
+    p, f, by = config.privacy, config.federation, config.noise.by
+    backend, simulated = config.aggregation.backend, config.simulation.noise
+    distributed = (p.trust == "distributed", f"privacy.trust is {p.trust}", "privacy.trust distributed")
+    if by != "clients":
+        for possible, because, instead in (
+            distributed,
+            (
+                backend == "smpc",
+                f"aggregation.backend is {backend}",
+                "aggregation.backend smpc (noise hides nothing from the one aggregator that drew it)",
+            ),
+            (
+                p.insecure_seed is None,
+                f"privacy.insecure_seed is {p.insecure_seed}",
+                "privacy.insecure_seed null (aggregators draw from their operating systems and cannot be seeded)",
+            ),
+        ):
+            need(possible, "noise.by", f"{by!r} while {because}", f"clients, or {instead}")
+    if config.noise.dropout == "xnoise":
+        for possible, because, instead in (
+            distributed,
+            (
+                by != "aggregators",
+                f"noise.by is {by!r}",
+                "noise.by clients or both (aggregators' noise does not shrink when clients vanish)",
+            ),
+            (
+                p.mechanism != "gaussian",
+                f"privacy.mechanism is {p.mechanism}",
+                "privacy.mechanism discrete_gaussian or skellam (whole numbers can be taken away exactly)",
+            ),
+            (
+                simulated == "per_client",
+                f"simulation.noise is {simulated!r}",
+                "simulation.noise per_client (each client's surplus is taken away by itself)",
+            ),
+            (
+                config.n_min < f.clients,
+                f"federation.n_min asks for all {f.clients} clients",
+                "federation.n_min below federation.clients (else there is no drop-out to make up for)",
+            ),
+        ):
+            need(possible, "noise.dropout", f"'xnoise' while {because}", f"oversize, or {instead}")
+
+
+def _check_sums(config: RunConfig, need: _Need) -> None:
+    """Ring, difference between openings, deployment and norm check."""
+    a, by, unit, simulated = config.aggregation, config.noise.by, config.privacy.unit, config.simulation.noise
+    need(a.ring_bits is None or 2 <= a.ring_bits <= 64, "aggregation.ring_bits", a.ring_bits, "2 to 64, or null")
+    need(
+        a.min_difference is None or 1 <= a.min_difference <= config.federation.clients,
+        "aggregation.min_difference",
+        a.min_difference,
+        f"1 to federation.clients ({config.federation.clients}), or null for federation.n_min",
+    )
+    smpc = (a.backend == "smpc", f"aggregation.backend is {a.backend}", "aggregation.backend smpc")
+    if a.deployment is not None:
+        need(a.deployment.strip() != "", "aggregation.deployment", "empty", "a folder, or null")
+        possible, because, instead = smpc
+        need(possible, "aggregation.deployment", f"{a.deployment!r} while {because}", f"null, or {instead}")
+    if a.norm_check:
+        for possible, because, instead in (
+            smpc,
+            (
+                unit == "client",
+                f"privacy.unit is {unit}",
+                "privacy.unit client (a client's sum of many examples has no norm to keep to)",
+            ),
+            (
+                by == "aggregators",
+                f"noise.by is {by!r}",
+                "noise.by aggregators (a client's own noise would count into its norm)",
+            ),
+            (
+                a.ring_bits in (None, 64),
+                f"aggregation.ring_bits is {a.ring_bits}",
+                "aggregation.ring_bits 64 or null (squares must fit the ring)",
+            ),
+            (
+                simulated == "per_client",
+                f"simulation.noise is {simulated!r}",
+                "simulation.noise per_client (each client's vector is checked by itself)",
+            ),
+        ):
+            need(possible, "aggregation.norm_check", f"true while {because}", f"false, or {instead}")
 
 
 def _positive(value: float) -> bool:

@@ -13,6 +13,8 @@ from fl_core.config import RunConfig
 from fl_core.privacy.calibration import calibrate
 from fl_core.privacy.ledger import LedgerHeader
 from secagg.encoding import FixedPoint
+from secagg.errors import EncodingError
+from secagg.messages import RoundNoise
 from secagg.noise_shares import NoisePlan, plan_noise
 
 __all__ = ["PrivacyPlan", "budget_view", "ledger_header", "plan_privacy", "warnings_of"]
@@ -28,6 +30,8 @@ class PrivacyPlan:
         noise_multiplier: z that the shares were sized for; 0 with trust none.
         length: coordinates of one message.
         warnings: sentences for the ledger and the output.
+        ring_bits: width of the ring; no sum of the run wraps around in it.
+        norm_bound: L2 bound in grid steps that each client's vector is checked against; 0: no check.
     """
 
     grid: FixedPoint
@@ -35,13 +39,23 @@ class PrivacyPlan:
     noise_multiplier: float
     length: int
     warnings: tuple[str, ...]
+    ring_bits: int
+    norm_bound: int
+
+    def round_noise(self) -> RoundNoise:
+        """What the aggregators add to and remove from every sum."""
+        noise = self.noise
+        if not noise.aggregators and not noise.components:
+            return RoundNoise()
+        return RoundNoise(noise.mechanism, noise.aggregator_std, noise.components)
 
 
 def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyPlan:
     """Calibrate (if an epsilon is asked for) and size the noise.
 
-    The epsilon is met by the view of `budget_view` with n_min survivors, `colluders` of them dishonest, and all
-    rounds opened; more survivors only add noise.
+    The epsilon is met by the view of `budget_view` with n_min survivors, `colluders` of them dishonest, all but one
+    aggregator dishonest, and all rounds opened; more survivors have as much noise or more. With noise by both, each of
+    the clients' and one aggregator's noise meets it by itself.
 
     Args:
         config: the resolved configuration.
@@ -51,7 +65,7 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
     Raises:
         SottoError: if the epsilon cannot be reached, or noise or sums do not fit the grid or the ring.
     """
-    p, f = config.privacy, config.federation
+    p, f, a = config.privacy, config.federation, config.aggregation
     grid = FixedPoint(2**p.scale_bits)
     clip_steps = grid.clip_steps(p.clip_norm)
     multiplier = 0.0
@@ -63,10 +77,48 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
             steps=f.rounds,
             mechanism=p.mechanism,
             accountant="rdp",
+            dimension=length,
+            scale=clip_steps,
         )
-    noise = plan_noise(p.mechanism, p.trust, multiplier, clip_steps, config.n_min - f.colluders)
-    grid.check_headroom(contributions, p.clip_norm, noise.sum_std(f.clients))
-    return PrivacyPlan(grid, noise, multiplier, length, warnings_of(config))
+    noise = plan_noise(
+        p.mechanism,
+        p.trust,
+        multiplier,
+        clip_steps,
+        config.n_min - f.colluders,
+        by=config.noise.by,
+        aggregators=a.parties,
+        dropout=config.noise.dropout,
+        clients=f.clients,
+        n_min=config.n_min,
+    )
+    return PrivacyPlan(
+        grid,
+        noise,
+        multiplier,
+        length,
+        warnings_of(config),
+        ring_bits=_ring_bits(config, grid, noise, contributions),
+        # A client's vector is one contribution with unit client, and has no norm to keep to with unit example.
+        norm_bound=clip_steps if a.norm_check else 0,
+    )
+
+
+def _ring_bits(config: RunConfig, grid: FixedPoint, noise: NoisePlan, contributions: int) -> int:
+    """The ring's width: as configured if every sum fits, else the narrowest; 64 where squares must fit."""
+    # Only what is opened has to fit: noise that is removed before may wrap around.
+    counts = range(config.n_min, config.federation.clients + 1) if noise.components else [config.federation.clients]
+    largest = max(noise.sum_std(survivors) for survivors in counts)
+    narrowest = grid.ring_bits(contributions, config.privacy.clip_norm, largest)
+    if config.aggregation.norm_check:
+        return 64
+    chosen = config.aggregation.ring_bits
+    if chosen is not None and chosen < narrowest:
+        raise EncodingError(
+            f"aggregation.ring_bits is {chosen}, but a sum with its noise can need {narrowest}; "
+            f"allowed: {narrowest} to 64, or lower privacy.scale_bits"
+        )
+    return narrowest if chosen is None else chosen
 
 
 def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[str, ...] = ()) -> LedgerHeader:
@@ -98,6 +150,11 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         simulation_noise=config.simulation.noise,
         target_epsilon=config.privacy.epsilon,
         warnings=(*plan.warnings, *notes),
+        noise_by=config.noise.by,
+        noise_dropout="xnoise" if plan.noise.components else "oversize",
+        aggregators=plan.noise.aggregators,
+        aggregator_sigma=plan.noise.aggregator_std,
+        components=plan.noise.components,
     )
 
 

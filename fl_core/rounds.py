@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from fl_core.cohort import Contributions
 from secagg.aggregator import Aggregator
+from secagg.errors import AggregationError
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
 from secagg.noise_shares import NoisePlan, draw_noise
+from secagg.openings import OpeningRefused
 from secagg.randomness import Keystream
 from secagg.ring import add_wrap
 from secagg.sharing import split
+from secagg.xnoise import draw_components
 
 __all__ = ["BeforeOpening", "open_joint_sum", "open_noisy_sum"]
 
@@ -34,10 +37,10 @@ def open_noisy_sum(
     server: Keystream,
     before_opening: BeforeOpening,
 ) -> RoundSum:
-    """The faithful path: every client adds its own noise share and sends its own shares.
+    """The faithful path: every client adds its own noise and sends its own shares.
 
     Args:
-        spec: round, attempt, expected clients, length, n_min.
+        spec: round, attempt, expected clients, length, n_min, ring, and the noise that aggregators add or take away.
         parts: contributions in grid steps; every expected client that is still there appears once.
         noise: who adds how much.
         aggregator: plaintext or SMPC.
@@ -49,16 +52,18 @@ def open_noisy_sum(
         The opened sum with all noise in it, in grid steps, and the clients in it.
 
     Raises:
+        OpeningRefused: if this sum would differ too little from an earlier one; the round's shares are discarded.
         AggregationError: if the sum could not be opened; the round's shares are discarded.
     """
-    aggregator.open_round(spec)
+    _begin(aggregator, spec)
     try:
         for part in parts:
             for client, vector in zip(part.clients, part.totals, strict=True):
                 own = streams[client]
-                add_wrap(vector, draw_noise(noise.mechanism, noise.client_std, spec.length, own.child("noise")))
-                shares = split(vector, aggregator.parties, own.child("shares"))
-                aggregator.submit(ClientMessage(spec.run, spec.round, spec.attempt, (client,), shares))
+                drawn, seeds = _own_noise(noise, spec.length, own.child("noise"))
+                add_wrap(vector, drawn)
+                shares = split(vector, aggregator.parties, own.child("shares"), spec.bits)
+                aggregator.submit(ClientMessage(spec.run, spec.round, spec.attempt, (client,), shares, seeds))
         opened = aggregator.close(before_opening)
     except BaseException:
         aggregator.abort()
@@ -79,9 +84,9 @@ def open_joint_sum(
 
     The opened sum has the distribution of the faithful path's (for the discrete mechanism up to rounding the sum's
     standard deviation up to a whole step); what it does not exercise is named by the run's warnings.
-    Arguments as `open_noisy_sum`, with one keystream for all clients.
+    Arguments as `open_noisy_sum`, with one keystream for all clients; noise in components cannot be drawn jointly.
     """
-    aggregator.open_round(spec)
+    _begin(aggregator, spec)
     try:
         joint: NDArray[np.int64] = np.zeros(spec.length, dtype=np.int64)
         clients: list[int] = []
@@ -91,13 +96,28 @@ def open_joint_sum(
         if clients:
             std = noise.client_std * len(clients) ** 0.5
             add_wrap(joint, draw_noise(noise.mechanism, std, spec.length, simulation.child("noise")))
-            shares = split(joint, aggregator.parties, simulation.child("shares"))
+            shares = split(joint, aggregator.parties, simulation.child("shares"), spec.bits)
             aggregator.submit(ClientMessage(spec.run, spec.round, spec.attempt, tuple(clients), shares))
         opened = aggregator.close(before_opening)
     except BaseException:
         aggregator.abort()
         raise
     return _with_server_noise(opened, noise, spec.length, server)
+
+
+def _begin(aggregator: Aggregator, spec: RoundSpec) -> None:
+    try:
+        aggregator.open_round(spec)
+    except OpeningRefused as refusal:
+        # Not about this round's clients, which nobody knows yet: the next round would be refused too.
+        raise AggregationError(f"round {spec.round} was refused before it began: {refusal}") from None
+
+
+def _own_noise(noise: NoisePlan, length: int, source: Keystream) -> tuple[NDArray[np.int64], tuple[bytes, ...]]:
+    """What one client adds `[length]`, and the seeds of what may be taken away again."""
+    if noise.components:
+        return draw_components(noise.mechanism, noise.components, length, source)
+    return draw_noise(noise.mechanism, noise.client_std, length, source), ()
 
 
 def _with_server_noise(opened: RoundSum, noise: NoisePlan, length: int, server: Keystream) -> RoundSum:

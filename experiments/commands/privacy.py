@@ -38,6 +38,8 @@ NeighbouringName = Annotated[str, typer.Option(help="zero_out or replace_one.")]
 Clients = Annotated[int | None, typer.Option(help="Equal noise shares that make up the whole noise.")]
 Dimension = Annotated[int | None, typer.Option(help="Coordinates of the opened sum.")]
 Scale = Annotated[float | None, typer.Option(help="Grid steps per clip norm.")]
+Aggregators = Annotated[int, typer.Option(help="Aggregators that add noise of their own to every sum.")]
+AggregatorNoise = Annotated[float, typer.Option(help="Noise std of each of these aggregators over the clip norm.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -51,7 +53,8 @@ def register(app: typer.Typer) -> None:
 def epsilon(
     delta: Delta,
     noise_multiplier: Annotated[
-        float | None, typer.Option(help="Noise std of the whole sum over the clip norm, above 0.")
+        float | None,
+        typer.Option(help="Noise std of all clients together over the clip norm; 0 if only aggregators add noise."),
     ] = None,
     sample_rate: SampleRate = None,
     steps: Steps = None,
@@ -64,27 +67,31 @@ def epsilon(
     colluders: Annotated[int, typer.Option(help="Clients that share their secrets with the adversary.")] = 0,
     dimension: Dimension = None,
     scale: Scale = None,
+    aggregators: Aggregators = 0,
+    aggregator_multiplier: AggregatorNoise = 0.0,
     history: Annotated[Path | None, typer.Option(help="JSON list of what ran, instead of one kind of sum.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what a run costs: epsilon for the release, the aggregators and one client's own message."""
     single = {"noise_multiplier": noise_multiplier, "sample_rate": sample_rate, "steps": steps}
+    shares = {
+        "clients": clients,
+        "survivors": survivors,
+        "colluders": colluders,
+        "dimension": dimension,
+        "scale": scale,
+        "aggregators": aggregators,
+        "aggregator_multiplier": aggregator_multiplier,
+    }
     with _quiet():
         if history is not None:
             given = [name for name, value in single.items() if value is not None]
+            given += [name for name, value in shares.items() if value]
             if given:
                 raise PrivacyError(f"{_option(given[0])} cannot be given with --history, which holds it already.")
             events = privacy.parse_history(history)
         else:
-            entry = {
-                "mechanism": mechanism,
-                **_required(single, "or give --history with a file"),
-                "clients": clients,
-                "survivors": survivors,
-                "colluders": colluders,
-                "dimension": dimension,
-                "scale": scale,
-            }
+            entry = {"mechanism": mechanism, **_required(single, "or give --history with a file"), **shares}
             events = (MechanismEvent.from_json(entry),)
         answer = views(events, delta, accountant, neighbouring, unit).to_json()
         if any(event.mechanism != "gaussian" for event in events):

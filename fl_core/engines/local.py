@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from fl_core.adapters import flat_adapter, load_flat_adapter, unmoved_weights
+from fl_core.broadcast import broadcast_digest, frozen_digest
 from fl_core.budget import Budget, BudgetExhausted
 from fl_core.checkpoint import Checkpoint, save_checkpoint
 from fl_core.cohort import Diagnostics, contributions
@@ -27,23 +28,32 @@ from fl_core.sampling import poisson_coin
 from fl_core.task import FederatedTask
 from fl_core.tracking import Tracker
 from secagg.aggregator import Aggregator
-from secagg.errors import AggregationError
+from secagg.errors import AggregationError, PartyFailure
 from secagg.messages import RoundSpec, RoundSum
+from secagg.openings import OpeningRefused
 from secagg.randomness import Keystream
 from secagg.round_state import BelowMinimum
-from secagg.sharing import upload_bytes
-from secagg.smpc import PartyFailure
 
 __all__ = ["LocalEngine", "RoundReport"]
 
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What the progress display shows after a round."""
+    """What the progress display shows after a round.
+
+    Attributes:
+        round, rounds: this one, and how many there are.
+        survivors: clients in the opened sum; 0 if none was opened.
+        refused: clients that sent something and are not in the sum, such as those that failed the norm check.
+        scores: on public test data; empty if the round was not evaluated.
+        epsilons: spent so far by view; None where there is no finite one.
+        message: why nothing was opened, or "".
+    """
 
     round: int
     rounds: int
     survivors: int
+    refused: int
     scores: dict[str, float]
     epsilons: dict[str, float | None]
     message: str
@@ -88,6 +98,11 @@ class LocalEngine:
         self.diagnostics = Diagnostics()
         seed = config.privacy.insecure_seed
         self.random = Keystream.system() if seed is None else Keystream.seeded(seed)
+        # Who vanishes when is the simulated world's doing and no secret. It is fixed by run and round, so that a round
+        # that runs again, after a crash too, has the same clients: another sum of the same model might be refused.
+        self.outages = Keystream.seeded(ledger.header.run.encode()) if seed is None else self.random
+        self.frozen = frozen_digest(task.model)
+        self.uploaded = 0
 
     def run(self, on_round: Callable[[RoundReport], None]) -> str:
         """All remaining rounds; returns why it ended, in words.
@@ -117,28 +132,30 @@ class LocalEngine:
         started = time.perf_counter()
         self.diagnostics = Diagnostics()
         message = ""
-        survivors = 0
+        survivors = refused = 0
         try:
             opened = self._open(number)
-        except BelowMinimum as refusal:
+        except (BelowMinimum, OpeningRefused) as refusal:
             message = str(refusal)
             self.state = Checkpoint(number, self.state.theta, self.state.optimizer, self.ledger.lines, self.ledger.head)
         else:
-            survivors = len(opened.clients)
+            survivors, refused = len(opened.clients), self.aggregator.refused
             self._step(number, opened)
         scores: dict[str, float] = {}
         if number % self.config.engine.eval_every == 0 or number == self.config.federation.rounds:
             scores = self.task.evaluate(self.task.model)
-        self._record(number, survivors, scores, time.perf_counter() - started, message)
+        self._record(number, survivors, scores, time.perf_counter() - started, message, refused)
         if number % self.config.engine.checkpoint_every == 0:
             self._checkpoint()
-        return RoundReport(number, self.config.federation.rounds, survivors, scores, self.budget.epsilons(), message)
+        rounds, epsilons = self.config.federation.rounds, self.budget.epsilons()
+        return RoundReport(number, rounds, survivors, refused, scores, epsilons, message)
 
     def _open(self, number: int) -> RoundSum:
         """Open the round's sum, again with fresh randomness if a party fails; every opening is in the ledger."""
+        present = self._present(number)
         for attempt in range(self.config.aggregation.retries + 1):
             try:
-                return self._attempt(number, attempt)
+                return self._attempt(number, attempt, present)
             except PartyFailure as failure:
                 if attempt == self.config.aggregation.retries:
                     raise AggregationError(
@@ -146,21 +163,37 @@ class LocalEngine:
                     ) from None
         raise AssertionError("unreachable: the loop returns or raises")
 
-    def _attempt(self, number: int, attempt: int) -> RoundSum:
+    def _present(self, number: int) -> list[int]:
+        """The clients that are there in round `number`."""
+        everyone, dropout = range(self.config.federation.clients), self.config.simulation.dropout
+        outages = self.outages.child("dropout", number)
+        return [client for client in everyone if not (dropout and poisson_coin(dropout, outages.child(client)))]
+
+    def _spec(self, number: int, attempt: int) -> RoundSpec:
+        plan = self.plan
+        return RoundSpec(
+            run=self.ledger.header.run,
+            round=number,
+            # Parties remember which attempts they opened; after a crash too, none may come twice.
+            attempt=self.budget.openings_of(number) * (self.config.aggregation.retries + 1) + attempt,
+            clients=range(self.config.federation.clients),
+            length=plan.length,
+            n_min=self.config.n_min,
+            scale=plan.grid.scale,
+            bits=plan.ring_bits,
+            model=broadcast_digest(self.frozen, self.state.theta),
+            noise=plan.round_noise(),
+            norm_bound=plan.norm_bound,
+        )
+
+    def _attempt(self, number: int, attempt: int, present: list[int]) -> RoundSum:
         config = self.config
-        run = self.ledger.header.run
         # Labels, not call order, select the streams: a resumed test run draws what the uninterrupted one drew.
         # An attempt after a failure, or after an opening that the ledger already counts, never repeats a stream.
-        opened_before = self.budget.openings_of(number)
-        stream = self.random.child("round", number, "opened", opened_before, "attempt", attempt)
-        everyone = range(config.federation.clients)
-        present = [
-            c
-            for c in everyone
-            if not (config.simulation.dropout and poisson_coin(config.simulation.dropout, stream.child("dropout", c)))
-        ]
+        stream = self.random.child("round", number, "opened", self.budget.openings_of(number), "attempt", attempt)
         streams = {client: stream.child("client", client) for client in present}
-        spec = RoundSpec(run, number, opened_before + attempt, everyone, self.plan.length, config.n_min)
+        spec = self._spec(number, attempt)
+        self.uploaded = self.aggregator.upload_bytes(spec)
         self.task.model.train()
         parts = contributions(
             self.task,
@@ -191,7 +224,7 @@ class LocalEngine:
             attempt=self.budget.openings_of(number),
             survivors=len(clients),
             set_digest=digest,
-            sigma_steps=noise.server_std if noise.trust == "central" else noise.client_std,
+            sigma_steps=noise.server_std if noise.trust == "central" else noise.share_std(len(clients)),
             noise_multiplier=noise.sum_multiplier(len(clients)),
         )
 
@@ -223,12 +256,20 @@ class LocalEngine:
         if self.state.round:
             save_checkpoint(self.folder.checkpoints, self.state)
 
-    def _record(self, number: int, survivors: int, scores: dict[str, float], seconds: float, message: str) -> None:
+    def _record(
+        self,
+        number: int,
+        survivors: int,
+        scores: dict[str, float],
+        seconds: float,
+        message: str,
+        refused: int = 0,
+    ) -> None:
         row: dict[str, object] = {
             "round": number,
             "survivors": survivors,
             "seconds": round(seconds, 4),
-            "bytes_per_client": upload_bytes(self.plan.length, self.aggregator.parties) if number else 0,
+            "bytes_per_client": self.uploaded,
             **scores,
         }
         for view, epsilon in self.budget.epsilons().items():
@@ -240,6 +281,8 @@ class LocalEngine:
             row["simulation/clipped"] = seen.clipped / seen.samples
             row["simulation/nonfinite"] = seen.nonfinite
             row["simulation/loss"] = seen.loss_sum / seen.samples
+        if refused:
+            row["refused"] = refused
         if message:
             row["message"] = message
         self.tracker.record(row)

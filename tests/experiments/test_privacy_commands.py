@@ -61,6 +61,22 @@ def test_integer_noise_is_proven_with_the_idealised_number_beside_it():
     assert skellam["epsilon"] > answer["epsilon"]
 
 
+def test_noise_of_the_aggregators_counts_for_the_release_and_once_against_all_but_one_of_them():
+    grid = ["--mechanism", "discrete_gaussian", "--dimension", 10, "--scale", 65536]
+    words = ["--sample-rate", "0.1", "--steps", "100", "--delta", "1e-5", *grid]
+    alone = ["--noise-multiplier", 0, "--aggregators", 3, "--aggregator-multiplier", 1, "--clients", 10]
+    answer = run_json("epsilon", *words, *alone)
+    one = run_json("epsilon", *words, "--noise-multiplier", 1)
+    three = run_json("epsilon", *words, "--noise-multiplier", 3**0.5)
+    assert answer["views"]["aggregators"]["epsilon"] == pytest.approx(one["epsilon"], rel=1e-6)
+    assert answer["views"]["release"]["epsilon"] == pytest.approx(three["epsilon"], rel=1e-6)
+    assert answer["views"]["local"]["epsilon"] is None
+    both = ["--noise-multiplier", 1, "--aggregators", 3, "--aggregator-multiplier", 1, "--clients", 10]
+    views = run_json("epsilon", *words, *both)["views"]
+    assert views["release"]["epsilon"] < answer["views"]["release"]["epsilon"]
+    assert views["local"]["epsilon"] is not None
+
+
 def test_epsilon_of_a_history(tmp_path):
     path = tmp_path / "history.json"
     entry = {"mechanism": "gaussian", "noise_multiplier": 2, "sample_rate": 1, "steps": 10, "clients": 10}
@@ -71,6 +87,9 @@ def test_epsilon_of_a_history(tmp_path):
     path.write_text(json.dumps([{**entry, "colluders": 10}]))
     answer = run_json("epsilon", "--delta", "1e-5", "--history", path)
     assert answer["views"]["aggregators"]["epsilon"] is None
+    for option in ("--clients", "--survivors", "--colluders", "--scale", "--aggregators"):
+        with pytest.raises(SottoError, match=f"{option} cannot be given with --history"):
+            run("epsilon", "--delta", "1e-5", "--history", path, option, 3)
 
 
 def test_a_lost_cause_is_null_and_still_json():
@@ -118,6 +137,9 @@ def test_calibrate_rounds_up_and_epsilon_agrees():
         (["--mechanism", "skellam"], '"scale"'),
         (["--mechanism", "discrete_gaussian", "--accountant", "pld"], "rdp accountant"),
         (["--history", "absent.json"], "--noise-multiplier cannot be given with --history"),
+        (["--aggregators", "-1"], '"aggregators"'),
+        (["--aggregator-multiplier", "1"], '"aggregator_multiplier"'),
+        (["--aggregators", "3", "--aggregator-multiplier", "0"], '"aggregator_multiplier"'),
     ],
 )
 @pytest.mark.parametrize("json_too", [[], ["--json"]])

@@ -15,7 +15,10 @@ import pytest
 from fl_core.cohort import Contributions
 from fl_core.rounds import open_joint_sum, open_noisy_sum
 from secagg import PlaintextAggregator, RoundSpec, SmpcAggregator
+from secagg.errors import AggregationError
+from secagg.messages import RoundNoise
 from secagg.noise_shares import plan_noise
+from secagg.openings import OpeningRefused
 from secagg.randomness import Keystream
 
 ATTEMPTS = itertools.count()
@@ -125,3 +128,92 @@ def test_if_the_ledger_refuses_nothing_is_opened():
     with pytest.raises(OSError, match="disk full"):
         open_noisy_sum(spec, zeros(range(CLIENTS), 10), plan, spy, streams, root, full)
     assert spy.aborted
+
+
+def open_zeros_after(dropped, scheme, mechanism, aggregator=None, by="clients", length=50_000, bits=64, clients=10):
+    """As `open_zeros` for ten clients of which up to half may vanish, with the noise plan's newer kinds."""
+    n_min = clients // 2
+    parties = 1 if aggregator is None else aggregator.parties
+    sizes = {"by": by, "aggregators": parties, "dropout": scheme, "clients": clients, "n_min": n_min}
+    plan = plan_noise(mechanism, "distributed", Z, CLIP_STEPS, n_min - COLLUDERS, **sizes)
+    noise = RoundNoise()
+    if plan.components or plan.aggregator_std:
+        noise = RoundNoise(mechanism, plan.aggregator_std, plan.components)
+    spec = RoundSpec("run", 2, next(ATTEMPTS), range(clients), length, n_min, bits=bits, noise=noise)
+    root = Keystream.seeded(dropped)
+    streams = {client: root.child("client", client) for client in range(clients)}
+    told = []
+    opened = open_noisy_sum(
+        spec,
+        zeros(range(dropped, clients), length),
+        plan,
+        aggregator or PlaintextAggregator(),
+        streams,
+        root,
+        lambda survivors: told.append(plan.sum_multiplier(len(survivors))),
+    )
+    return opened, told[0]
+
+
+@pytest.mark.parametrize("dropped", range(6))
+@pytest.mark.parametrize("scheme", ["oversize", "xnoise"])
+@pytest.mark.parametrize("mechanism", ["discrete_gaussian", "skellam"])
+def test_the_variance_is_what_the_ledger_says_at_0_to_50_percent_drop_outs(mechanism, scheme, dropped):
+    opened, claimed = open_zeros_after(dropped, scheme, mechanism)
+    assert len(opened.clients) == 10 - dropped
+    # 50,000 coordinates: relative standard deviation 0.6 %.
+    assert abs(float(opened.total.astype(np.float64).var()) / (claimed * CLIP_STEPS) ** 2 - 1) < 0.025
+    honest = Z * math.sqrt(5 / 4)  # what the sum has if 4 of 5 honest survivors are to reach Z
+    if scheme == "xnoise":
+        assert honest <= claimed < honest * 1.001
+    else:
+        assert claimed == pytest.approx(Z * math.sqrt((10 - dropped) / 4), rel=1e-3)
+
+
+def test_every_client_sends_seeds_of_its_removable_components_that_nobody_else_has():
+    seeds = []
+
+    class Spy(PlaintextAggregator):
+        def submit(self, message):
+            seeds.append(message.noise_seeds)
+            super().submit(message)
+
+    open_zeros_after(0, "xnoise", "discrete_gaussian", Spy(), length=10)
+    assert [len(own) for own in seeds] == [5] * 10
+    assert len({seed for own in seeds for seed in own}) == 50
+    open_zeros_after(0, "oversize", "discrete_gaussian", Spy(), length=10)
+    assert seeds[10:] == [()] * 10
+
+
+@pytest.mark.parametrize("scheme", ["oversize", "xnoise"])
+def test_a_narrow_ring_opens_the_same_integers_as_the_widest(scheme):
+    wide, _ = open_zeros_after(1, scheme, "discrete_gaussian", length=1000)
+    narrow, _ = open_zeros_after(1, scheme, "discrete_gaussian", length=1000, bits=20)
+    assert wide.total.tobytes() == narrow.total.tobytes()
+    assert np.abs(wide.total).max() > 2**15
+
+
+@pytest.mark.parametrize("scheme", ["oversize", "xnoise"])
+def test_under_smpc_clients_noise_opens_bit_identically(smpc, scheme):
+    one, _ = open_zeros_after(2, scheme, "discrete_gaussian", length=1000, bits=24)
+    two, _ = open_zeros_after(2, scheme, "discrete_gaussian", smpc, length=1000, bits=24)
+    assert one.total.tobytes() == two.total.tobytes()
+
+
+@pytest.mark.parametrize("dropped", [0, 5])
+@pytest.mark.parametrize(("by", "scheme"), [("aggregators", "oversize"), ("both", "oversize"), ("both", "xnoise")])
+def test_the_aggregators_own_noise_is_in_the_sum_as_the_ledger_says(smpc, by, scheme, dropped):
+    opened, claimed = open_zeros_after(dropped, scheme, "discrete_gaussian", smpc, by)
+    assert abs(float(opened.total.astype(np.float64).var()) / (claimed * CLIP_STEPS) ** 2 - 1) < 0.025
+    assert claimed >= Z * math.sqrt(3)
+    assert by == "both" or claimed == pytest.approx(Z * math.sqrt(3), rel=1e-3)
+
+
+def test_a_round_that_is_refused_before_it_begins_is_no_matter_of_its_clients():
+    class Refusing(PlaintextAggregator):
+        def open_round(self, spec):
+            raise OpeningRefused("n_min is below this party's")
+
+    with pytest.raises(AggregationError, match="round 2 was refused before it began: n_min is below") as caught:
+        open_zeros_after(0, "oversize", "gaussian", Refusing(), length=10)
+    assert not isinstance(caught.value, OpeningRefused)

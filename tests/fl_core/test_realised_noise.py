@@ -1,0 +1,197 @@
+"""The epsilon that is printed is the one that was realised, whoever drops out: by theory and by the noise itself.
+
+The first half takes the settings of Dordis (Jiang, Wang, Chen 2024, section 6), where a scheme that shares the noise
+among the clients that were expected overspends a budget of 6. The second opens sums of zeros: their variance is
+what the ledger says. Streams are seeded, so a statistic outside its interval is a mistake and no bad luck.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fl_core.cohort import Contributions
+from fl_core.config import AggregationConfig, FederationConfig, NoiseConfig, PrivacyConfig, RunConfig
+from fl_core.privacy.ledger import Ledger, Opening, opening_event, read_ledger, summary
+from fl_core.privacy.views import views
+from fl_core.privacy_plan import ledger_header, plan_privacy
+from fl_core.rounds import open_noisy_sum
+from secagg import PlaintextAggregator, RoundSpec, RoundSum
+from secagg.noise_draws import draw_noise
+from secagg.noise_removal import surplus_components, surplus_noise
+from secagg.randomness import Keystream
+from secagg.ring import add_wrap
+from secagg.sharing import expand
+
+# clients, coordinates, clip norm, rounds, delta, and the epsilon of the naive scheme at 40 % drop-out
+DORDIS = {
+    "femnist": (100, 1_018_174, 1.0, 50, 1e-3, 8.33),
+    "cifar10": (16, 11_183_562, 3.0, 150, 1e-2, 8.18),
+    "reddit": (20, 15_091_680, 5.0, 50, 5e-3, 8.70),
+}
+FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def survivors_of(clients, fraction):
+    return clients - math.floor(clients * fraction + 1e-9)
+
+
+def dordis_plan(name, dropout, n_min, mechanism="skellam"):
+    clients, length, clip_norm, rounds, delta, _ = DORDIS[name]
+    config = RunConfig(
+        federation=FederationConfig(clients=clients, rounds=rounds, sample_rate=1.0, n_min=n_min),
+        privacy=PrivacyConfig(unit="client", mechanism=mechanism, epsilon=6.0, delta=delta, clip_norm=clip_norm),
+        noise=NoiseConfig(dropout=dropout),
+        aggregation=AggregationConfig(backend="smpc"),
+    )
+    return config, plan_privacy(config, length, clients)
+
+
+def entry(plan, number, survivors):
+    return Opening(
+        number, 0, survivors, "ab" * 32, plan.noise.sum_multiplier(survivors), plan.noise.share_std(survivors)
+    )
+
+
+def reported(tmp_path, config, plan, survivors):
+    """The epsilon against the aggregators that a reader of the ledger's file finds after all rounds."""
+    path = tmp_path / f"{survivors}.jsonl"
+    with Ledger.create(path, ledger_header(config, plan, "run")) as ledger:
+        for number in range(config.federation.rounds):
+            ledger.append(entry(plan, number, survivors))
+    return summary(read_ledger(path)).views.aggregators.epsilon
+
+
+@pytest.mark.parametrize("name", DORDIS)
+def test_shares_for_all_expected_clients_overspend_as_published(name):
+    clients, *_, delta, published = DORDIS[name]
+    config, plan = dordis_plan(name, "oversize", clients)
+    # Such a run would not open a sum with drop-outs: what it would have cost is worked out beside the ledger.
+    survivors = survivors_of(clients, 0.4)
+    event = opening_event(
+        ledger_header(config, plan, "run"), survivors, plan.noise.sum_multiplier(survivors), config.federation.rounds
+    )
+    assert views([event], delta).aggregators.epsilon == pytest.approx(published, abs=0.006)
+
+
+@pytest.mark.parametrize("mechanism", ["skellam", "discrete_gaussian"])
+@pytest.mark.parametrize("name", DORDIS)
+def test_xnoise_realises_six_at_every_drop_out(tmp_path, name, mechanism):
+    clients = DORDIS[name][0]
+    config, plan = dordis_plan(name, "xnoise", clients // 2, mechanism)
+    for fraction in FRACTIONS:
+        epsilon = reported(tmp_path, config, plan, survivors_of(clients, fraction))
+        assert epsilon <= 6
+        assert f"{epsilon:.2f}" == "6.00"
+
+
+@pytest.mark.parametrize("mechanism", ["skellam", "discrete_gaussian"])
+@pytest.mark.parametrize("name", DORDIS)
+def test_oversized_shares_never_spend_more_than_six(tmp_path, name, mechanism):
+    clients = DORDIS[name][0]
+    config, plan = dordis_plan(name, "oversize", clients // 2, mechanism)
+    found = [reported(tmp_path, config, plan, survivors_of(clients, fraction)) for fraction in FRACTIONS]
+    assert found == sorted(found)
+    assert found[-1] <= 6
+    assert f"{found[-1]:.2f}" == "6.00"
+
+
+class ThreeParties:
+    """Three parties in one process that follow the protocol with the round's own noise, and keep nothing secret."""
+
+    parties = 3
+    name = "three parties"
+    refused = 0
+
+    def open_round(self, spec):
+        self.spec, self.clients, self.seeds = spec, [], {}
+        self.shares = [np.zeros(spec.length, dtype=np.int64) for _ in range(self.parties)]
+
+    def submit(self, message):
+        for share, part in zip(
+            self.shares,
+            (message.shares.body, *(expand(s, self.spec.length) for s in message.shares.seeds)),
+            strict=True,
+        ):
+            add_wrap(share, part)
+        self.clients += message.clients
+        self.seeds[message.clients[0]] = message.noise_seeds
+
+    def close(self, before_opening):
+        before_opening(frozenset(self.clients))
+        noise, count = self.spec.noise, len(self.clients)
+        surplus = surplus_components(self.spec, count)
+        if surplus:
+            seeds = {client: [own[k] for k in surplus] for client, own in self.seeds.items()}
+            add_wrap(self.shares[0], -surplus_noise(self.spec, count, seeds, lambda: None))
+        for party, share in enumerate(self.shares):
+            source = Keystream.seeded(f"party {party} of {count}".encode())
+            add_wrap(share, draw_noise(noise.mechanism, noise.aggregator_std, len(share), source))
+        return RoundSum(sum(self.shares), frozenset(self.clients))
+
+    def abort(self):
+        self.shares = []
+
+
+def within_chance(total, std):
+    """Whether the mean square of these draws can be that of a standard deviation of `std` (one in 10^6)."""
+    low, high = stats.chi2.interval(1 - 1e-6, len(total))
+    return low < float((total.astype(np.float64) ** 2).sum()) / std**2 < high
+
+
+def opened_zeros(tmp_path, config, plan, survivors, aggregator, length):
+    """The opened sum of zero contributions through the real round, and the entry that its ledger has of it."""
+    root = Keystream.seeded(survivors)
+    f = config.federation
+    spec = RoundSpec("run", 1, 0, range(f.clients), length, config.n_min, noise=plan.round_noise())
+    present = range(f.clients - survivors, f.clients)
+    streams = {client: root.child(client) for client in present}
+    parts = [Contributions(tuple(present), np.zeros((survivors, length), dtype=np.int64))]
+    path = tmp_path / f"opened-{survivors}.jsonl"
+    with Ledger.create(path, ledger_header(config, plan, "run")) as ledger:
+
+        def before_opening(clients):
+            ledger.append(entry(plan, 1, len(clients)))
+
+        opened = open_noisy_sum(spec, parts, plan.noise, aggregator, streams, root.child("server"), before_opening)
+    (told,) = read_ledger(path).openings
+    return opened.total, told
+
+
+@pytest.mark.parametrize("fraction", FRACTIONS)
+@pytest.mark.parametrize("mechanism", ["discrete_gaussian", "skellam"])
+@pytest.mark.parametrize(
+    ("by", "dropout", "parties"),
+    [
+        ("clients", "oversize", 1),
+        ("clients", "xnoise", 1),
+        ("clients", "xnoise", 3),
+        ("aggregators", "oversize", 3),
+        ("both", "oversize", 3),
+        ("both", "xnoise", 3),
+    ],
+)
+def test_the_variance_of_an_opened_sum_is_what_the_ledger_says(tmp_path, by, dropout, parties, mechanism, fraction):
+    config = RunConfig(
+        federation=FederationConfig(clients=10, rounds=5, sample_rate=1.0, n_min=5, colluders=1),
+        privacy=PrivacyConfig(unit="client", mechanism=mechanism, noise_multiplier=1.5, clip_norm=0.7),
+        noise=NoiseConfig(by=by, dropout=dropout),
+        aggregation=AggregationConfig(backend="smpc" if parties > 1 else "plaintext"),
+    )
+    plan = plan_privacy(config, 20_000, 10)
+    aggregator = ThreeParties() if parties > 1 else PlaintextAggregator()
+    total, told = opened_zeros(tmp_path, config, plan, survivors_of(10, fraction), aggregator, 20_000)
+    assert within_chance(total, told.noise_multiplier * plan.noise.clip_steps)
+    assert not within_chance(total, 1.05 * told.noise_multiplier * plan.noise.clip_steps), "one share shows"
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.4])
+@pytest.mark.parametrize(("name", "length"), [("femnist", 500), ("cifar10", 10_000), ("reddit", 8000)])
+def test_xnoise_at_the_published_settings_is_in_the_sum_and_not_only_in_the_ledger(tmp_path, name, length, fraction):
+    config, plan = dordis_plan(name, "xnoise", DORDIS[name][0] // 2, "discrete_gaussian")
+    survivors = survivors_of(DORDIS[name][0], fraction)
+    total, told = opened_zeros(tmp_path, config, plan, survivors, PlaintextAggregator(), length)
+    assert within_chance(total, told.noise_multiplier * plan.noise.clip_steps)
