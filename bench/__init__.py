@@ -1,0 +1,1 @@
+"""Benchmarks of the project: scripts with committed results, and pytest-benchmark suites."""

@@ -1,0 +1,125 @@
+"""From measured cells of `bench.secagg` to a Markdown page and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.tables import Row
+
+__all__ = ["aggregation_page", "aggregation_plot"]
+
+
+def aggregation_page(part: dict[str, Any]) -> str:
+    """One page of what was measured and what was not."""
+    lines = ["# Secure aggregation", "", *(f"Measured: {line}." for line in part["environment"]), ""]
+    if part["rows"]:
+        lines += [*_rounds(part["rows"]), ""]
+    left_out = part.get("left_out", {"cells": []})
+    if left_out["cells"]:
+        cells = (f"{n:,} x {p:,} x {k} ({gb:.0f} GB)" for (n, p, k), gb in map(_left_out_cell, left_out["cells"]))
+        lines += [f"Left out, files above {left_out['max_gb']:g} GB: {'; '.join(cells)}.", ""]
+    if part.get("flower"):
+        lines += [*_flower(part["flower"]), ""]
+    return "\n".join(lines)
+
+
+def _left_out_cell(row: Row) -> tuple[list[int], float]:
+    return row["cell"], row["gigabytes"]
+
+
+def _rounds(rows: list[Row]) -> list[str]:
+    header = [
+        "clients", "p", "parties", "bits", "client ms", "upload MB", "/ float32", "round s", "submit s", "close s",
+        "plaintext s", "ratio", "received MB by party", "between parties MB", "peak MiB by party", "above before MiB",
+        "others", "from disk MB", "rounds",
+    ]  # fmt: skip
+    table = []
+    for row in rows:
+        above = [peak - was for peak, was in zip(row["peak_mib"], row["before_mib"], strict=True)]
+        table.append([
+            f"{row['clients']:,}", f"{row['length']:,}", row["parties"], row["bits"],
+            f"{row['client_seconds'] * 1e3:.2f}", f"{row['upload_bytes'] / 1e6:.3f}",
+            f"{row['upload_over_float32']:.3f}", f"{row['round_seconds']:.3f}", f"{row['submit_seconds']:.3f}",
+            f"{row['close_seconds']:.3f}", f"{row['plaintext_seconds']:.4f}", f"{row['ratio']:.2f}",
+            _each(row["received_bytes"], 1e6, 2), f"{row['bytes_between_parties'] / 1e6:.2f}",
+            _each(row["peak_mib"], 1, 0), _each(above, 1, 0),
+            _both(row, "others", 1), _both(row, "disk_bytes", 1e6), row["repeats"],
+        ])  # fmt: skip
+    return [
+        "Client: split and seal one vector. Round: from the first upload named to the opened sum, at parties that "
+        "each read sealed uploads from a file. Plaintext: one thread reads the same vectors as int64 from one file "
+        "and adds. Others: processor seconds a second that the rest of the machine's processes took of the "
+        "round's and of the plaintext sum's. Submit: naming the files. "
+        "From disk: what of the files the page cache had lost. "
+        "Ratio: median of round / plaintext of the same repetition.",
+        "",
+        *_table(header, table),
+    ]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
+
+
+def _both(row: Row, what: str, unit: float) -> str:
+    return f"{row[f'round_{what}'] / unit:.2f} / {row[f'plaintext_{what}'] / unit:.2f}"
+
+
+def _each(values: list[float], unit: float, digits: int) -> str:
+    return " / ".join(f"{value / unit:.{digits}f}" for value in values)
+
+
+def _flower(rows: list[Row]) -> list[str]:
+    header = ["clients", "p", "neighbours", "client s", "upload MB", "server s", "peak MiB", "load", "not run"]
+    table = []
+    for row in rows:
+        client, server = row["client"], row["round"]
+        why = "; ".join(f"{name}: {row[name]['not_run']}" for name in ("client", "round") if "not_run" in row[name])
+        table.append([
+            f"{row['clients']:,}", f"{row['length']:,}", row["neighbours"],
+            f"{client['seconds']:.3f}" if "seconds" in client else "",
+            f"{client['bytes'] / 1e6:.3f}" if "bytes" in client else "",
+            f"{server['server_seconds']:.2f}" if "server_seconds" in server else "",
+            f"{server['peak_mib']:.0f}" if "peak_mib" in server else "", f"{row['load']:.1f}", why,
+        ])  # fmt: skip
+    versions = {row[name]["flwr"] for row in rows for name in ("client", "round") if "flwr" in row[name]}
+    return [
+        "## Flower's SecAgg+",
+        "",
+        f"Its own workflow and client mod ({'; '.join(sorted(versions))}), nobody drops out, no transport. Client: all "
+        "four stages. Server: everything but waiting for clients. Peak: server and all simulated clients in one "
+        "process.",
+        "",
+        *_table(header, table),
+    ]
+
+
+def aggregation_plot(part: dict[str, Any], path: Path) -> None:
+    """Time over the plaintext sum's, and a party's memory, by length."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (times, memory) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    series = sorted({(row["clients"], row["parties"]) for row in part["rows"]})
+    for clients, parties in series:
+        rows = sorted(
+            (row for row in part["rows"] if (row["clients"], row["parties"]) == (clients, parties)),
+            key=lambda row: row["length"],
+        )
+        lengths, label = [row["length"] for row in rows], f"{clients:,} clients, {parties} parties"
+        times.plot(lengths, [row["ratio"] for row in rows], "o-", label=label)
+        memory.plot(lengths, [max(row["peak_mib"]) for row in rows], "o-", label=label)
+    times.axhline(4, color="grey", linewidth=1)
+    times.set_ylabel("round's time / plaintext sum's")
+    memory.set_ylabel("largest peak of a party, MiB")
+    for axis in (times, memory):
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xlabel("coordinates")
+    figure.legend(*times.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
