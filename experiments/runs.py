@@ -46,6 +46,7 @@ def execute(
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     started = time.perf_counter()
+    aggregator = _aggregator(config)  # nothing starts yet; parties that cannot be used are a mistake to find first
     with RunFolder(out, resume, overwrite) as folder:
         if resume:
             _refuse_difference(config, folder.config_path)
@@ -54,7 +55,7 @@ def execute(
         on_progress("sizing the noise")
         plan = plan_privacy(config, length, max(task.records, config.federation.clients))
         ledger, start = _open_ledger(config, plan, task, folder, resume)
-        with ledger, _aggregator(config) as aggregator:
+        with ledger, aggregator:
             engine = LocalEngine(task, config, plan, folder, ledger, aggregator, start)
             ended = engine.run(on_round)
         on_progress("writing adapter and figures")

@@ -56,6 +56,9 @@ class MechanismEvent:
         scale: grid steps per clip norm (the integer L2 bound of one contribution).
         aggregators: how many aggregators add noise of their own to the sum.
         aggregator_multiplier: standard deviation of the noise of each of them over the clip norm.
+        own_multiplier: standard deviation over the clip norm of the noise that hides one client's own message from all
+            aggregators together, where that is not an equal share: with XNoise they hold the seeds of every component
+            but the first.
 
     Raises:
         PrivacyError: for a value out of range or a combination that cannot have happened, naming the key.
@@ -75,6 +78,7 @@ class MechanismEvent:
     scale: float | None = None
     aggregators: int = 0
     aggregator_multiplier: float = 0.0
+    own_multiplier: float | None = None
 
     def __post_init__(self) -> None:
         _one_of("mechanism", self.mechanism, get_args(Mechanism))
@@ -88,6 +92,8 @@ class MechanismEvent:
             _set(self, "noise_multiplier", 0.0)
         else:
             _set(self, "noise_multiplier", _real("noise_multiplier", self.noise_multiplier, 0.0))
+        if self.own_multiplier is not None:
+            _set(self, "own_multiplier", _real("own_multiplier", self.own_multiplier, 0.0))
         _count("steps", self.steps, 1)
         if self.sampling == "poisson":
             if self.sample_rate is None:

@@ -59,6 +59,7 @@ def opening_event(header: LedgerHeader, survivors: int, noise_multiplier: float,
         scale=header.scale,
         aggregators=header.aggregators,
         aggregator_multiplier=of_one_aggregator,
+        own_multiplier=header.components[0] / header.scale if header.components and header.scale else None,
     )
 
 

@@ -6,7 +6,8 @@ shown as a number.
 
 With noise of z clip norms over the whole sum in n equal shares, n_s survivors and t colluders among them:
 release z sqrt(n_s / n); aggregators z sqrt((n_s - t) / n), since the colluders' own shares are subtracted;
-local z / sqrt(n), one share. Noise of the aggregators' own is in the release as often as there are aggregators, is
+local z / sqrt(n), one share (with XNoise: its first component, since all aggregators together could
+regenerate the others). Noise of the aggregators' own is in the release as often as there are aggregators, is
 left once against K - 1 colluding ones, and is not in a client's message at all.
 """
 
@@ -107,7 +108,10 @@ def local(event: MechanismEvent) -> MechanismEvent | None:
     """The event with one client's share alone, None if clients add none; raises PrivacyError without `clients`."""
     if event.noise_multiplier == 0.0:
         return None
-    return _keep(replace(_cohort_known(event), aggregators=0, aggregator_multiplier=0.0), 1)
+    alone = _keep(replace(_cohort_known(event), aggregators=0, aggregator_multiplier=0.0), 1)
+    if event.own_multiplier is None:
+        return alone
+    return replace(alone, noise_multiplier=event.own_multiplier, own_multiplier=None)
 
 
 def views(

@@ -7,6 +7,9 @@ import json
 import pytest
 import yaml
 
+from experiments.runs import execute
+from fl_core.config_file import load_config
+from secagg.errors import SottoError
 from secagg.party.deployment import Policy
 from secagg.party.process import LocalDaemons
 from tests.experiments.test_command_line import CONFIG, mistake, sotto
@@ -58,10 +61,10 @@ def test_a_run_uses_the_parties_of_a_deployment_and_a_second_one_finds_them_read
     ],
 )
 def test_what_the_parties_would_refuse_is_one_sentence_before_the_run(home, deployment, settings, says):
-    out = str(home / "refused")
-    deployed = f"aggregation.deployment={deployment}"
-    result = sotto(home, "run", str(home / "run.yaml"), "--out", out, "--overwrite", deployed, *settings)
-    assert says in mistake(result)
+    config = load_config(home / "run.yaml", [f"aggregation.deployment={deployment}", *settings])
+    with pytest.raises(SottoError, match=says):
+        execute(config, home / "refused", False, False, print, print)
+    assert not (home / "refused").exists()
 
 
 def test_a_deployment_that_is_not_there_is_one_sentence(home):

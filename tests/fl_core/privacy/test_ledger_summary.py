@@ -15,7 +15,7 @@ from fl_core.privacy.ledger import (
     summary,
 )
 from fl_core.privacy.rdp import realised_noise
-from fl_core.privacy.views import against_aggregators, views
+from fl_core.privacy.views import against_aggregators, local, views
 from tests.fl_core.privacy import exact
 from tests.fl_core.privacy.test_ledger import HEADER, opening
 
@@ -123,6 +123,21 @@ def test_the_header_alone_tells_what_is_realised_after_each_drop_out(tmp_path):
     for survivors, claimed in ((10, steps[9]), (9, steps[8])):
         with pytest.raises(LedgerError, match="only add up"):
             opening(9, survivors, claimed).check_against(contents.header)
+
+
+@pytest.mark.parametrize("backend", ["smpc", "plaintext"])
+def test_who_holds_every_seed_is_held_off_by_a_clients_first_component_alone(tmp_path, backend):
+    steps = (2.0**36 + 2.0**32 + 2.0**34) ** 0.5
+    contents = ledger_of(tmp_path, [opening(0, 8, steps)], backend=backend, **XNOISE)
+    (event,) = history(contents)
+    alone = local(event)
+    assert (alone.noise_multiplier, alone.clients, alone.own_multiplier) == (2.0**18 / 2**20, 1, None)
+    found = summary(contents).views
+    (tmp_path / "plain").mkdir()
+    plain = summary(ledger_of(tmp_path / "plain", [opening(0, 8, 2.0**18)], backend=backend)).views
+    assert found.local.epsilon == pytest.approx(plain.local.epsilon), "one share as large as the component"
+    if backend == "plaintext":
+        assert found.aggregators.epsilon == found.local.epsilon
 
 
 def test_noise_of_the_aggregators_is_counted_once_against_them_and_each_time_in_the_release(tmp_path):
