@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measure import environment
+from bench.secagg_peer import flower_cell
 from bench.secagg_process import busy_seconds, cpu_seconds, disk_bytes, reset_peak, resident_mib
 from bench.secagg_tables import aggregation_page, aggregation_plot
 from bench.tables import load, store
@@ -49,10 +49,6 @@ NOISE_MULTIPLIER = 8  # of the sum, for which the ring has room
 RUN = "bench"
 # Of what parties read at once, and hold decrypted.
 _BATCH_MESSAGES, _BATCH_BYTES = 256, 32 * 2**20
-# Memory a coordinate in Flower's simulation, measured at 100 clients x 10^5 (9.3 and 107) and rounded up: of every
-# client's vector at the server, and of the work on one client's.
-_FLOWER_HELD_BYTES, _FLOWER_WORK_BYTES = 10, 120
-_ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -263,42 +259,6 @@ def _vectors(path: Path, length: int) -> Iterator[NDArray[np.int64]]:
             yield vector
 
 
-def flower_cell(python: str, cell: Cell, max_gb: float, timeout_s: float) -> dict[str, Any]:
-    """Flower's SecAgg+ for as many clients and coordinates: one client's cost, and the round's if memory allows.
-
-    Args:
-        python: an interpreter that has flwr.
-        cell: parties do not matter.
-        max_gb: memory of the simulation, above which only the client is measured.
-        timeout_s: of each of the two.
-    """
-    neighbours = min(cell.clients - 1, 25)  # a small choice for 1,000 clients, which favours Flower
-    neighbours -= 1 - neighbours % 2  # Flower wants an odd number
-    options = {"parameters": cell.length, "shares": neighbours, "threshold": neighbours * 2 // 3 + 1}
-    result: dict[str, Any] = {"neighbours": neighbours}
-    needed = _FLOWER_WORK_BYTES * cell.length / 1e9
-    reason = f"needs about {needed:.0f} GB"
-    result["client"] = {"not_run": reason} if needed > max_gb else _flower(python, "client", options, timeout_s)
-    needed = (_FLOWER_HELD_BYTES * cell.clients + _FLOWER_WORK_BYTES) * cell.length / 1e9
-    reason = f"its server holds all vectors: about {needed:.0f} GB with the simulated clients"
-    options["clients"] = cell.clients
-    result["round"] = {"not_run": reason} if needed > max_gb else _flower(python, "round", options, timeout_s)
-    return result
-
-
-def _flower(python: str, what: str, options: dict[str, int], timeout_s: float) -> dict[str, Any]:
-    command = [python, "-m", "bench.secagg_flower", what, json.dumps(options)]
-    try:
-        done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return {"not_run": f"more than {timeout_s:.0f} s in the simulation"}
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        return {"not_run": lines[-1][:200] if lines else f"exit code {done.returncode}"}
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     options = _options().parse_args(arguments)
@@ -323,7 +283,8 @@ def main(arguments: list[str] | None = None) -> int:
     known = {(row["clients"], row["length"]) for row in part["flower"]}
     for cell in [Cell(n, p, 1) for p in options.lengths for n in options.clients] if options.flower_python else []:
         if (cell.clients, cell.length) not in known:
-            cost = flower_cell(options.flower_python, cell, options.flower_max_gb, options.flower_timeout)
+            limits = options.flower_max_gb, options.flower_timeout
+            cost = flower_cell(options.flower_python, cell.clients, cell.length, *limits)
             part["flower"].append({"clients": cell.clients, "length": cell.length, **cost, "load": os.getloadavg()[0]})
             print(json.dumps(part["flower"][-1]), flush=True)
             store(path, part)

@@ -46,8 +46,7 @@ def execute(
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     started = time.perf_counter()
-    aggregator = _aggregator(config)  # nothing starts yet; parties that cannot be used are a mistake to find first
-    with RunFolder(out, resume, overwrite) as folder:
+    with _aggregator(config, on_progress) as aggregator, RunFolder(out, resume, overwrite) as folder:
         if resume:
             _refuse_difference(config, folder.config_path)
         task = image_task(config, on_progress)
@@ -55,9 +54,10 @@ def execute(
         on_progress("sizing the noise")
         plan = plan_privacy(config, length, max(task.records, config.federation.clients))
         ledger, start = _open_ledger(config, plan, task, folder, resume)
-        with ledger, aggregator:
+        with ledger:
             engine = LocalEngine(task, config, plan, folder, ledger, aggregator, start)
             ended = engine.run(on_round)
+        aggregator.shutdown()
         on_progress("writing adapter and figures")
         with storage_errors(folder.adapter):
             save_adapter(task.model, folder.adapter)
@@ -123,7 +123,8 @@ def _refuse_other_run(now: LedgerHeader, before: LedgerHeader, folder: RunFolder
         )
 
 
-def _aggregator(config: RunConfig) -> Aggregator:
+def _aggregator(config: RunConfig, on_progress: Callable[[str], None]) -> Aggregator:
+    """The aggregator that was asked for; parties of a deployment must answer before anything else begins."""
     a = config.aggregation
     if a.backend == "plaintext":
         return PlaintextAggregator(a.min_difference)
@@ -141,4 +142,6 @@ def _aggregator(config: RunConfig) -> Aggregator:
             f"aggregation.min_difference is {a.min_difference}; the parties of {a.deployment} have their own "
             f"({policy.min_difference}): leave it out"
         )
+    on_progress(f"connecting to the {a.parties} parties of {a.deployment}")
+    aggregator.start()
     return aggregator

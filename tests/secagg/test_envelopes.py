@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
-from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from secagg.party.keys import create_deployment, load_party_keys, load_signing_k
 from secagg.randomness import Keystream
 from secagg.round_state import MessageRefused
 from secagg.sharing import combine, expand, split
+from tests.secagg.party.in_threads import new_folder
 
 SOURCE = Keystream.system()
 SPEC = RoundSpec("run", 3, 1, range(10), 5, 4, 2**16, 31, "ab")
@@ -33,7 +32,7 @@ def made(parties=3, enrolment="cohort", name="", n_min=1):
 
 @lru_cache
 def _made(parties, enrolment, name, n_min):
-    folder = Path(mkdtemp(prefix="sotto-test-")) / "keys"
+    folder = new_folder() / "keys"
     roster = {i: key.public_key().public_bytes_raw() for i, key in enumerate(CLIENT_KEYS)}
     addresses = [("127.0.0.1", 1000 + rank) for rank in range(parties)]
     deployment = create_deployment(folder, addresses, Policy(n_min=n_min), roster if enrolment == "roster" else None)

@@ -7,7 +7,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
 
@@ -25,12 +25,18 @@ from secagg.wire import spec_to_wire
 
 SOURCE = Keystream.system()
 _RUNS = itertools.count()
+_FOLDERS = TemporaryDirectory(prefix="sotto-test-")  # removed with this process
+
+
+def new_folder() -> Path:
+    """A private folder that lives as long as this process."""
+    return Path(mkdtemp(dir=_FOLDERS.name))
 
 
 @lru_cache
 def keys_of(parties: int, n_min: int = 1, min_difference: int | None = None):
     """A deployment with a cohort key, and the folder of its keys."""
-    folder = Path(mkdtemp(prefix="sotto-test-"))
+    folder = new_folder()
     policy = Policy(n_min=n_min, min_difference=min_difference, timeout_s=5)
     addresses = [("127.0.0.1", 1000 + rank) for rank in range(parties)]
     return folder, create_deployment(folder / "keys", addresses, policy)

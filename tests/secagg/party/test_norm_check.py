@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from secagg.errors import AggregationError
+from secagg.party.dealer_provider import DealerClient
 from secagg.party.mesh import MeshBroken
 from secagg.party.norm_check import MAX_NORM_BOUND, dense_projections, norm_within, order_of, sketches
 from secagg.randomness import Keystream
 from secagg.sharing import expand, split
-from tests.secagg.party.test_dealer import channel_pair, meshes, together
+from tests.secagg.party.test_dealer import TIMEOUT_S, channel_pair, meshes, together
 
 SOURCE = Keystream.system()
 REACH = 17
@@ -140,7 +141,7 @@ def matrix_of(linear, length):
 
 
 def test_sketches_are_linear_and_put_every_coordinate_once_with_a_sign():
-    coin, length = os.urandom(32), 2000
+    coin, length = os.urandom(32), 400
     matrix = matrix_of(lambda x: sketches(x, coin, 4, 64), length)
     per_sketch = matrix.reshape(4, 64, length)
     np.testing.assert_array_equal(np.abs(per_sketch).sum(axis=1), np.ones((4, length)))
@@ -151,10 +152,8 @@ def test_sketches_are_linear_and_put_every_coordinate_once_with_a_sign():
 
 
 def test_sketches_of_a_coin_are_independent():
-    matrix = np.abs(matrix_of(lambda x: sketches(x, os.urandom(32), 1, 4), 1))
-    assert matrix.sum() == 1
     coin = os.urandom(32)
-    where = matrix_of(lambda x: sketches(x, coin, 2, 2), 4000).reshape(2, 2, 4000)
+    where = matrix_of(lambda x: sketches(x, coin, 2, 2), 1000).reshape(2, 2, 1000)
     signs, buckets = where.sum(axis=1), np.abs(where).argmax(axis=1)
     joint = np.bincount(buckets[0] * 8 + buckets[1] * 4 + (signs[0] > 0) * 2 + (signs[1] > 0), minlength=16)
     assert stats.chisquare(joint).pvalue > 1e-6
@@ -329,15 +328,29 @@ def test_parties_at_different_checks_stop(change):
 
 
 def test_a_dealer_that_hangs_up_stops_the_check_before_anything_is_opened():
-    (mesh, _), (theirs, ours) = meshes(2), channel_pair()
-    from secagg.party.dealer_provider import DealerClient
-
+    (mesh, _other), (theirs, ours) = meshes(2), channel_pair()
     theirs.close()
-    started = time.monotonic()
-    with pytest.raises(MeshBroken):
-        norm_within(mesh, DealerClient(ours, 0, 2, 60.0), np.zeros(9, dtype=np.int64), 5)
+    with pytest.raises(MeshBroken, match="the dealer"):
+        norm_within(mesh, DealerClient(ours, 0, 2, TIMEOUT_S), np.zeros(9, dtype=np.int64), 5)
     assert mesh.sent == 0
-    assert time.monotonic() - started < 30
+
+
+def test_a_dealer_that_goes_while_parties_wait_for_it_stops_all_of_them():
+    joined, ends = meshes(2), [channel_pair() for _ in range(2)]
+
+    def party(rank):
+        dealer = DealerClient(ends[rank][1], rank, 2, TIMEOUT_S)
+        with pytest.raises(MeshBroken, match="the dealer: closed by the other end"):
+            norm_within(joined[rank], dealer, np.zeros(9, dtype=np.int64), 5)
+
+    with ThreadPoolExecutor(2) as pool:
+        tasks = [pool.submit(party, rank) for rank in range(2)]
+        for theirs, _ in ends:
+            theirs.receive(TIMEOUT_S)
+        for theirs, _ in ends:
+            theirs.close()
+        for task in tasks:
+            task.result()
 
 
 def test_a_party_that_is_gone_stops_the_check():
