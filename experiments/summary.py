@@ -16,6 +16,9 @@ from fl_core.task import FederatedTask
 
 __all__ = ["COLUMNS", "noise_by", "summarise", "table_row"]
 
+# What runs did before they could choose; their summaries say nothing of it.
+_BEFORE = {"by": "clients", "dropout": "oversize"}
+
 COLUMNS = (
     "data",
     "clients",
@@ -124,7 +127,7 @@ def noise_by(config: dict[str, Any]) -> str:
     trust = config["privacy"]["trust"]
     if trust != "distributed":
         return {"none": "-", "central": "server", "local": "clients"}[trust]
-    chosen = config["noise"]
+    chosen = config.get("noise", _BEFORE)
     by = "clients + aggregators" if chosen["by"] == "both" else chosen["by"]
     return by + (", xnoise" if chosen["dropout"] == "xnoise" else "")
 
@@ -145,7 +148,7 @@ def table_row(summary: dict[str, Any]) -> list[str]:
         *(_epsilon(views[view]["epsilon"]) for view in ("release", "aggregators", "local")),
         f"{summary['accuracy_before']:.4f}",
         f"{summary['accuracy_after']:.4f}",
-        f"{summary['ring_bits']}",
+        f"{summary.get('ring_bits', 64)}",
         f"{summary['bytes_per_client']:,}",
         f"{summary['seconds']:.1f}",
     ]

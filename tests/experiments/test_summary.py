@@ -78,3 +78,11 @@ def test_incidents_are_counted_and_a_clean_run_has_none():
     assert "earlier opening of the same model" in found[3]
     assert "7 messages were refused" in found[4]
     assert _incidents([{"round": 1, "simulation/nonfinite": 0}], {"openings": 1, "rounds": 1}) == []
+
+
+def test_summaries_from_before_noise_could_be_chosen_are_still_shown():
+    old = {name: value for name, value in SUMMARY.items() if name != "ring_bits"}
+    privacy = {"unit": "client", "trust": "distributed", "mechanism": "gaussian"}
+    old["config"] = {name: value for name, value in SUMMARY["config"].items() if name != "noise"} | {"privacy": privacy}
+    cells = dict(zip(COLUMNS, table_row(old), strict=True))
+    assert (cells["noise by"], cells["ring bits"]) == ("clients", "64")
