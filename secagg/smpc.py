@@ -21,13 +21,10 @@ from secagg.errors import AggregationError, PartyFailure
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
 from secagg.openings import OpeningRefused
 from secagg.party.deployment import Deployment
-from secagg.party.deployment_file import load_deployment
 from secagg.party.frames import Frame
-from secagg.party.keys import load_coordinator_keys, load_signing_key
-from secagg.party.links import PartyLinks
-from secagg.party.process import PARTIES_FILE, LocalDaemons, local_policy
+from secagg.party.members import Members
+from secagg.party.process import LocalDaemons, local_policy
 from secagg.party.spool import SpooledParts
-from secagg.party.tls import tls_context
 from secagg.round_state import BelowMinimum, MessageRefused, RoundState
 from secagg.wire import WireError, ids_of, spec_to_wire
 
@@ -81,52 +78,44 @@ class SmpcAggregator:
         self.parties, self._timeout_s = parties, timeout_s
         self._min_difference, self._norm_check = min_difference, norm_check
         self.refused = self.bytes_between_parties = 0
-        self._daemons: LocalDaemons | None = None
-        self._links: PartyLinks | None = None
-        self._deployment: Deployment | None = None
-        self._signing_key: Ed25519PrivateKey | None = None
+        self._members: Members | None = None
         self._state: RoundState | None = None
         self._batch: list[SealedMessage] = []
         self._batch_bytes = self._batches = 0
-        self._folder, self._spool = deployment, spool
+        self._spool = spool
         if deployment is not None:
-            self._deployment = load_deployment(deployment / PARTIES_FILE)
-            if len(self._deployment.parties) != parties:
+            self._members = Members(deployment, timeout_s)
+            found = self._members.deployment
+            if len(found.parties) != parties:
                 raise AggregationError(
-                    f"{deployment} has {len(self._deployment.parties)} parties; aggregation.parties is {parties}"
+                    f"{deployment} has {len(found.parties)} parties; aggregation.parties is {parties}"
                 )
-            if norm_check and self._deployment.dealer is None:
+            if norm_check and found.dealer is None:
                 raise AggregationError(f"{deployment} has no dealer; a norm check needs one")
 
     @property
+    def members(self) -> Members:
+        """The parties; those of its own get their keys now and start with `start`."""
+        if self._members is None:
+            policy = local_policy(self._timeout_s, self._min_difference)
+            daemons = LocalDaemons(self.parties, policy, self._norm_check, self._spool)
+            self._members = Members(daemons.folder, self._timeout_s, daemons)
+        return self._members
+
+    @property
     def deployment(self) -> Deployment:
-        """The parties and their terms; starts parties of its own if there are none yet."""
-        self._prepare()
-        assert self._deployment is not None
-        return self._deployment
+        """The parties' public keys and terms."""
+        return self.members.deployment
 
     @property
     def signing_key(self) -> Ed25519PrivateKey:
-        """What a simulated cohort's messages are signed with.
-
-        Raises:
-            AggregationError: in a deployment whose clients have keys of their own.
-        """
-        deployment = self.deployment
-        if self._signing_key is None:
-            if deployment.enrolment.cohort is None:
-                raise AggregationError(
-                    "the clients of this deployment sign with keys of their own; send sealed messages"
-                )
-            folder = self._folder or (self._daemons.folder if self._daemons else None)
-            assert folder is not None
-            self._signing_key = load_signing_key(folder / "cohort", deployment)
-        return self._signing_key
+        """As `Members.signing_key`."""
+        return self.members.signing_key
 
     @property
     def pids(self) -> list[int]:
         """Process ids of parties of its own, by rank; empty before the first round."""
-        return [] if self._daemons is None else self._daemons.pids
+        return [] if self._members is None else self._members.pids
 
     def start(self) -> None:
         """Start the parties and connect to them; `open_round` does it too.
@@ -134,9 +123,7 @@ class SmpcAggregator:
         Raises:
             PartyFailure: if one cannot be started or reached.
         """
-        self._prepare()
-        assert self._links is not None
-        self._links.connect()
+        self.members.links.connect()
 
     def upload_bytes(self, spec: RoundSpec) -> int:
         """Bytes that one client sends in a round."""
@@ -234,8 +221,8 @@ class SmpcAggregator:
 
     def abort(self) -> None:
         """Discard the round's shares at every party."""
-        if self._state is not None and self._links is not None:
-            self._links.close()
+        if self._state is not None and self._members is not None:
+            self._members.links.close()
         self._state = None
         self._batch, self._batch_bytes = [], 0
 
@@ -243,12 +230,10 @@ class SmpcAggregator:
         """Leave the parties; end those of its own."""
         self._state = None
         self._batch, self._batch_bytes = [], 0
-        if self._links is not None:
-            self._links.close()
-            self._links = None
-        if self._daemons is not None:
-            self._daemons.shutdown()
-            self._daemons = self._deployment = self._signing_key = None
+        if self._members is not None:
+            self._members.close()
+            if self._members.daemons is not None:
+                self._members = None
 
     def __enter__(self) -> Self:
         return self
@@ -257,21 +242,6 @@ class SmpcAggregator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.shutdown()
-
-    def _prepare(self) -> None:
-        if self._links is not None:
-            return
-        if self._folder is None and self._daemons is None:
-            policy = local_policy(self._timeout_s, self._min_difference)
-            self._daemons = LocalDaemons(self.parties, policy, self._norm_check, self._spool)
-            self._deployment = self._daemons.deployment
-        folder = self._folder if self._daemons is None else self._daemons.folder
-        assert folder is not None
-        assert self._deployment is not None
-        keys = load_coordinator_keys(folder / "coordinator", self._deployment)
-        trusted = [peer.certificate for peer in self._deployment.parties]
-        context = tls_context(False, keys.tls_certificate, keys.tls_key, trusted)
-        self._links = PartyLinks(self._deployment, context, self._timeout_s, self._daemons)
 
     def _flush(self) -> None:
         if not self._batch:
@@ -297,21 +267,19 @@ class SmpcAggregator:
         return clients
 
     def _send(self, rank: int, kind: str, facts: dict[str, object], *payload: bytes) -> None:
-        assert self._links is not None
         try:
-            self._links.send(rank, kind, facts, *payload)
+            self.members.links.send(rank, kind, facts, *payload)
         except PartyFailure as failure:
             raise self._lost(str(failure)) from None
 
     def _ask(self, kind: str, facts: dict[str, object], kinds: tuple[str, ...]) -> list[Frame]:
-        assert self._links is not None
         try:
-            answers = self._links.ask(kind, facts, kinds)
+            answers = self.members.links.ask(kind, facts, kinds)
         except PartyFailure as failure:
             raise self._lost(str(failure)) from None
         if answers[0].kind in kinds:
             return answers
-        self._links.close()
+        self.members.links.close()
         reason = str(answers[0].facts.get("reason"))
         raise BelowMinimum(reason) if answers[0].kind == "below" else OpeningRefused(reason)
 

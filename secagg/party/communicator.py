@@ -82,9 +82,12 @@ class MeshCommunicator(_crypten.communicator.Communicator):  # type: ignore[misc
     def all_reduce(
         self, tensor: Tensor | Sequence[Tensor], op: Any = ReduceOp.SUM, async_op: bool = False, batched: bool = False
     ) -> Any:
-        """The sum (or XOR) of all parties' tensors, the same at every party."""
+        """The sum (or XOR) of all parties' tensors, the same at every party; of several tensors in one exchange."""
         if batched:
-            return [self.all_reduce(part, op) for part in tensor]
+            parts = list(tensor)
+            joined = self.all_reduce(torch.cat([part.reshape(-1) for part in parts]), op)
+            pieces = torch.split(joined, [part.nelement() for part in parts])
+            return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]
         if not isinstance(tensor, Tensor) or op not in (ReduceOp.SUM, ReduceOp.BXOR):
             raise NotImplementedError(f"all_reduce of {type(tensor).__name__} with {op}")
         parts = self.all_gather(tensor)

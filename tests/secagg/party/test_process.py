@@ -73,7 +73,7 @@ def test_a_party_that_died_between_rounds_costs_no_round(group):
     begin(group, 1)
     group.close()
     os.kill(group.pids[1], signal.SIGKILL)
-    wait_until(lambda: group._daemons.why_ended([0, 1, 2]))
+    wait_until(lambda: group.members.daemons.why_ended([0, 1, 2]))
     begin(group, 2)
     assert group.close().total.tolist() == [1, 2, 3]
 
@@ -81,7 +81,7 @@ def test_a_party_that_died_between_rounds_costs_no_round(group):
 def test_after_a_failure_every_call_is_a_sentence_until_the_next_round(group):
     begin(group, 1)
     os.kill(group.pids[0], signal.SIGKILL)
-    wait_until(lambda: group._daemons.why_ended([0, 1, 2]))
+    wait_until(lambda: group.members.daemons.why_ended([0, 1, 2]))
     with pytest.raises(PartyFailure, match="party 0 of 3"):
         group.close()
     for again in (lambda: submit(group, 1, 2), group.close):
@@ -114,7 +114,7 @@ def test_an_interrupted_close_leaves_no_answer_behind_for_the_next_round(group):
 
 def test_parties_that_opened_different_sums_are_not_believed(group, monkeypatch):
     begin(group, 1)
-    honest = group._links.ask
+    honest = group.members.links.ask
 
     def ask(kind, facts, kinds):
         answers = honest(kind, facts, kinds)
@@ -122,14 +122,14 @@ def test_parties_that_opened_different_sums_are_not_believed(group, monkeypatch)
             answers[2] = Frame("sum", {**answers[2].facts, "digest": bytes(32)})
         return answers
 
-    monkeypatch.setattr(group._links, "ask", ask)
+    monkeypatch.setattr(group.members.links, "ask", ask)
     with pytest.raises(PartyFailure, match="different sums"):
         group.close()
 
 
 def test_parties_that_agreed_on_different_clients_open_nothing(group, monkeypatch):
     begin(group, 1, (0, 1))
-    honest, asked = group._links.ask, []
+    honest, asked = group.members.links.ask, []
 
     def ask(kind, facts, kinds):
         asked.append(kind)
@@ -137,7 +137,7 @@ def test_parties_that_agreed_on_different_clients_open_nothing(group, monkeypatc
         answers[1] = Frame("closed", {"clients": [[0, 1]]})
         return answers
 
-    monkeypatch.setattr(group._links, "ask", ask)
+    monkeypatch.setattr(group.members.links, "ask", ask)
     called = []
     with pytest.raises(AggregationError, match="disagree on the clients"):
         group.close(called.append)
@@ -152,7 +152,7 @@ def test_parties_outlive_the_thread_that_started_them():
         starter.join()
         time.sleep(0.3)
         assert aggregator.close().total.tolist() == [1, 2, 3]
-        folder = aggregator._daemons.folder
+        folder = aggregator.members.daemons.folder
         assert folder.stat().st_mode & 0o777 == 0o700
         for log in folder.glob("*.log"):
             assert log.read_text() == ""
@@ -165,7 +165,7 @@ def test_the_folder_of_a_killed_caller_is_removed_by_its_parties():
         from secagg import RoundSpec, SmpcAggregator
         aggregator = SmpcAggregator(2)
         aggregator.open_round(RoundSpec("run", 1, 0, range(2), 3, 1))
-        print(aggregator._daemons.folder, flush=True)
+        print(aggregator.members.daemons.folder, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     root = str(Path(secagg.__file__).resolve().parent.parent)
@@ -203,7 +203,7 @@ def test_a_party_killed_in_any_state_opens_nothing_twice_and_the_next_round_work
     def kill(now):
         if now == state:
             os.kill(pair.pids[rank], signal.SIGKILL)
-            wait_until(lambda: pair._daemons.why_ended([0, 1]))
+            wait_until(lambda: pair.members.daemons.why_ended([0, 1]))
 
     def agreed(clients):
         kill("agreed")

@@ -1,0 +1,69 @@
+"""The coordinator's parties, whoever runs them: their terms, the keys to talk to them, connections, own processes.
+
+Either the folder of a deployment names parties that run elsewhere, or parties of its own are started on this machine
+with fresh keys for themselves, the coordinator and one simulated cohort of clients.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from secagg.errors import AggregationError
+from secagg.party.deployment import Deployment
+from secagg.party.deployment_file import load_deployment
+from secagg.party.keys import load_coordinator_keys, load_signing_key
+from secagg.party.links import PartyLinks
+from secagg.party.process import PARTIES_FILE, LocalDaemons
+from secagg.party.tls import tls_context
+
+__all__ = ["Members"]
+
+
+class Members:
+    """Parties and how the coordinator reaches them.
+
+    Args:
+        folder: with `parties.yaml` and the keys in `coordinator` and, for a cohort, `cohort`.
+        timeout_s: longest time for any single answer of a party.
+        daemons: the parties' processes if they are this machine's own; they end with `close`.
+
+    Raises:
+        AggregationError: for a deployment or keys that cannot be used.
+    """
+
+    def __init__(self, folder: Path, timeout_s: float, daemons: LocalDaemons | None = None) -> None:
+        self.daemons, self._folder = daemons, folder
+        self.deployment: Deployment = load_deployment(folder / PARTIES_FILE)
+        self._signing_key: Ed25519PrivateKey | None = None
+        keys = load_coordinator_keys(folder / "coordinator", self.deployment)
+        trusted = [peer.certificate for peer in self.deployment.parties]
+        context = tls_context(False, keys.tls_certificate, keys.tls_key, trusted)
+        self.links = PartyLinks(self.deployment, context, timeout_s, daemons)
+
+    @property
+    def signing_key(self) -> Ed25519PrivateKey:
+        """What a simulated cohort's messages are signed with.
+
+        Raises:
+            AggregationError: in a deployment whose clients have keys of their own.
+        """
+        if self._signing_key is None:
+            if self.deployment.enrolment.cohort is None:
+                raise AggregationError(
+                    "the clients of this deployment sign with keys of their own; send sealed messages"
+                )
+            self._signing_key = load_signing_key(self._folder / "cohort", self.deployment)
+        return self._signing_key
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of parties of its own, by rank."""
+        return [] if self.daemons is None else self.daemons.pids
+
+    def close(self) -> None:
+        """Hang up, and end parties of its own."""
+        self.links.close()
+        if self.daemons is not None:
+            self.daemons.shutdown()
