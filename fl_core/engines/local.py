@@ -142,9 +142,12 @@ class LocalEngine:
             survivors, refused = len(opened.clients), self.aggregator.refused
             self._step(number, opened)
         scores: dict[str, float] = {}
-        if number % self.config.engine.eval_every == 0 or number == self.config.federation.rounds:
-            scores = self.task.evaluate(self.task.model)
-        self._record(number, survivors, scores, time.perf_counter() - started, message, refused)
+        try:
+            if number % self.config.engine.eval_every == 0 or number == self.config.federation.rounds:
+                scores = self.task.evaluate(self.task.model)
+        finally:
+            # Also when it is interrupted here: the round is done, and a resumed run goes on after it.
+            self._record(number, survivors, scores, time.perf_counter() - started, message, refused)
         if number % self.config.engine.checkpoint_every == 0:
             self._checkpoint()
         rounds, epsilons = self.config.federation.rounds, self.budget.epsilons()

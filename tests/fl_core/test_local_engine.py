@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -113,6 +115,26 @@ def test_an_opening_whose_result_was_lost_is_counted_again_when_the_round_runs_a
     openings = read_ledger(tmp_path / "run" / "ledger.jsonl").openings
     assert [(o.round, o.attempt) for o in openings] == [(1, 0), (2, 0), (3, 0), (3, 1), (4, 0), (5, 0), (6, 0)]
     assert sum(event.steps for event in history(read_ledger(tmp_path / "run" / "ledger.jsonl"))) == 7
+
+
+def test_a_run_interrupted_while_it_evaluates_keeps_the_round_and_its_row(tmp_path):
+    config = tiny_config()
+    task = tiny_task(config)
+    calls = itertools.count()
+
+    def evaluate(model):
+        if next(calls) == 3:  # the untuned model is number 0
+            raise KeyboardInterrupt
+        return {"accuracy": 0.5}
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(tmp_path / "run", config, task=dataclasses.replace(task, evaluate=evaluate))
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["round"] for row in rows] == [0, 1, 2, 3]
+    assert "accuracy" not in rows[3]
+    run_tiny(tmp_path / "run", config, resume=True)
+    assert [row["round"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == list(range(7))
+    assert len(read_ledger(tmp_path / "run" / "ledger.jsonl").openings) == 6
 
 
 def test_a_killed_party_costs_an_attempt_and_the_round_goes_on_with_fresh_randomness(tmp_path):
