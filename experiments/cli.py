@@ -26,9 +26,9 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from experiments.commands import data, party, privacy, report, run
+    from experiments.commands import data, party, pretrain, privacy, report, run
 
-    for module in (run, privacy, party, data, report):
+    for module in (run, pretrain, privacy, party, data, report):
         module.register(app)
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -18,23 +18,24 @@ from experiments.summary import COLUMNS, noise_by, table_row
 if TYPE_CHECKING:
     from fl_core.engines.local import RoundReport
 
-__all__ = ["Progress", "print_result", "print_table"]
+__all__ = ["RoundProgress", "StepProgress", "print_result", "print_table"]
 
 
-class Progress:
+class StepProgress:
     """Progress on standard error: a bar in a terminal, a line now and then elsewhere, nothing when `silent`.
 
     Args:
-        rounds: rounds of the run.
-        silent: show nothing (for --quiet and --json).
+        steps: how many there are.
         title: what is running.
+        silent: show nothing (for --quiet and --json).
     """
 
-    def __init__(self, rounds: int, silent: bool, title: str = "") -> None:
+    def __init__(self, steps: int, title: str, silent: bool) -> None:
         console = Console(stderr=True)
-        self._title = title or "round"
+        self._title, self._steps = title, steps
         self._plain = not silent and not console.is_terminal
-        self._every = max(1, rounds // 10)
+        self._every = max(1, steps // 10)
+        self._shown = 0
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -45,25 +46,22 @@ class Progress:
             disable=silent or self._plain,
             transient=True,
         )
-        self._task = self._bar.add_task(self._title, total=rounds, state="")
+        self._task = self._bar.add_task(self._title, total=steps, state="")
 
     def say(self, text: str) -> None:
-        """What is being done before or after the rounds."""
+        """What is being done before or after the steps."""
         self._bar.update(self._task, state=text)
         self._bar.refresh()
 
-    def advance(self, report: RoundReport) -> None:
-        """A round is done."""
-        parts = [f"accuracy {report.scores['accuracy']:.4f}"] if "accuracy" in report.scores else []
-        parts += [f"eps {view} {value:.3g}" for view, value in report.epsilons.items() if value is not None]
-        refused = f" ({report.refused:,} refused)" if report.refused else ""
-        parts.append(report.message or f"{report.survivors:,} clients{refused}")
-        state = "  ".join(parts)
-        self._bar.update(self._task, completed=report.round, state=state)
-        if self._plain and (report.round % self._every == 0 or report.message):
-            print(f"{self._title} {report.round}/{report.rounds}  {state}", file=sys.stderr, flush=True)
+    def advance(self, step: int, state: str, note: str = "") -> None:
+        """`step` steps are done; a `note` is worth a line of its own where there is no bar."""
+        text = "  ".join(part for part in (state, note) if part)
+        self._bar.update(self._task, completed=step, state=text)
+        if self._plain and (step // self._every > self._shown // self._every or note):
+            print(f"{self._title} {step}/{self._steps}  {text}", file=sys.stderr, flush=True)
+            self._shown = step
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -71,6 +69,22 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+class RoundProgress(StepProgress):
+    """Progress of a federated run."""
+
+    def __init__(self, rounds: int, silent: bool, title: str = "round") -> None:
+        super().__init__(rounds, title, silent)
+
+    def round(self, report: RoundReport) -> None:
+        """A round is done."""
+        parts = [f"{name} {report.scores[name]:.4f}" for name in ("accuracy",) if name in report.scores]
+        parts += [f"eps {view} {value:.3g}" for view, value in report.epsilons.items() if value is not None]
+        refused = f" ({report.refused:,} refused)" if report.refused else ""
+        if not report.message:
+            parts.append(f"{report.survivors:,} clients{refused}")
+        self.advance(report.round, "  ".join(parts), report.message)
 
 
 def print_table(summaries: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> None:

@@ -17,7 +17,7 @@ from experiments.tasks import image_task
 from fl_core.adapters import flat_adapter, save_adapter
 from fl_core.checkpoint import Checkpoint, latest_checkpoint
 from fl_core.config import ConfigError, RunConfig
-from fl_core.config_file import load_config, save_config, to_dict
+from fl_core.config_file import first_difference, load_config, save_config, to_dict
 from fl_core.engines.local import LocalEngine, RoundReport
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
@@ -27,7 +27,7 @@ from fl_core.tracking import read_metrics
 from secagg.aggregator import Aggregator, PlaintextAggregator
 from secagg.smpc import SmpcAggregator
 
-__all__ = ["execute", "first_difference"]
+__all__ = ["execute"]
 
 
 def execute(
@@ -67,17 +67,6 @@ def execute(
         with storage_errors(folder.figures):
             draw_run(rows, summary, folder.figures / "accuracy.png")
     return summary
-
-
-def first_difference(ours: Any, theirs: Any, prefix: str = "") -> tuple[str, Any, Any] | None:
-    """The first key in which two plain configurations differ, with both values."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in sorted({*ours, *theirs}):
-            found = first_difference(ours.get(key), theirs.get(key), f"{prefix}{key}.")
-            if found:
-                return found
-        return None
-    return None if ours == theirs else (prefix.rstrip("."), ours, theirs)
 
 
 def _refuse_difference(config: RunConfig, saved: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,7 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_check import check
 
-__all__ = ["load_config", "load_yaml", "parse_config", "save_config", "to_dict"]
+__all__ = ["first_difference", "load_config", "load_yaml", "merge_into", "parse_config", "save_config", "to_dict"]
+
+Schema = TypeVar("Schema")
 
 
 def load_config(path: Path, overrides: list[str]) -> RunConfig:
@@ -50,34 +52,59 @@ def load_yaml(path: Path) -> DictConfig:
 
 
 def parse_config(loaded: DictConfig, overrides: list[str], where: str) -> RunConfig:
-    """Merge a loaded mapping and overrides into the schema; `where` names the source in errors."""
+    """Merge a loaded mapping and overrides into a run's schema; `where` names the source in errors.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    config = merge_into(RunConfig, loaded, overrides, where)
+    check(config, where)
+    return config
+
+
+def merge_into(schema: type[Schema], loaded: DictConfig, overrides: list[str], where: str) -> Schema:
+    """A dataclass `schema` filled from a loaded mapping and `key=value` overrides, every key known and typed.
+
+    Raises:
+        ConfigError: for an unknown key or a value of another type; what values are possible is the caller's to check.
+    """
     for item in overrides:
         key, sign, _ = item.partition("=")
         if not sign or not key:
-            raise ConfigError(f"override {item!r} is not key=value, for example federation.clients=100")
-        _check_known_key(key, f"override {item!r}")
-    _check_known(loaded, RunConfig, where, "")
+            raise ConfigError(f"override {item!r} is not key=value, for example {_example(schema)}")
+        _check_known_key(schema, key, f"override {item!r}")
+    _check_known(loaded, schema, where, "")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), loaded, OmegaConf.from_dotlist(overrides))
+        merged = OmegaConf.merge(OmegaConf.structured(schema), loaded, OmegaConf.from_dotlist(overrides))
         config = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
         raise ConfigError(f"{where}: key {key}: {_first_line(error)}") from None
     except Exception as error:  # malformed override values reach yaml's own exceptions
         raise ConfigError(f"{where}: overrides {overrides}: {_first_line(error)}") from None
-    assert isinstance(config, RunConfig)
-    check(config, where)
+    assert isinstance(config, schema)
     return config
 
 
-def to_dict(config: RunConfig) -> dict[str, Any]:
+def to_dict(config: Any) -> dict[str, Any]:
     """The resolved configuration as plain Python data."""
     plain = OmegaConf.to_container(OmegaConf.structured(config))
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
-def save_config(config: RunConfig, path: Path) -> None:
+def first_difference(ours: Any, theirs: Any, prefix: str = "") -> tuple[str, Any, Any] | None:
+    """The first key in which two plain configurations differ, with both values."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted({*ours, *theirs}):
+            found = first_difference(ours.get(key), theirs.get(key), f"{prefix}{key}.")
+            if found:
+                return found
+        return None
+    return None if ours == theirs else (prefix.rstrip("."), ours, theirs)
+
+
+def save_config(config: Any, path: Path) -> None:
     """Write the resolved configuration as YAML."""
     path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
 
@@ -87,8 +114,8 @@ def _first_line(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def _check_known_key(key: str, where: str) -> None:
-    schema: Any = RunConfig
+def _check_known_key(root: type, key: str, where: str) -> None:
+    schema: Any = root
     for depth, part in enumerate(key.split(".")):
         path = ".".join(key.split(".")[: depth + 1])
         if not (isinstance(schema, type) and is_dataclass(schema)):
@@ -115,6 +142,16 @@ def _require_field(schema: type, name: str, path: str, where: str) -> Any:
     close = difflib.get_close_matches(name, [item.name for item in fields(schema)], n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     raise ConfigError(f"{where}: unknown key {path}; {hint}allowed: {_names(schema)}")
+
+
+def _example(schema: type) -> str:
+    """Some `key=value` of the schema: the first plain number below a section, for a user to copy the form of."""
+    for section in fields(schema):
+        factory: Any = section.default_factory
+        for item in fields(factory) if is_dataclass(factory) else ():
+            if isinstance(item.default, int) and not isinstance(item.default, bool):
+                return f"{section.name}.{item.name}={item.default}"
+    return "section.key=value"
 
 
 def _names(schema: type) -> str:

@@ -15,11 +15,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from secagg.errors import SottoError
 
-__all__ = ["RunFolder", "StorageError", "storage_errors", "write_atomically"]
+__all__ = ["RunFolder", "StorageError", "lock_folder", "storage_errors", "write_atomically"]
 
 
 class StorageError(SottoError):
@@ -57,6 +57,23 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def lock_folder(path: Path) -> IO[str]:
+    """Make the folder if need be and hold its lock until the returned file is closed.
+
+    Raises:
+        StorageError: if another process holds it, or it cannot be written.
+    """
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StorageError(f"{path} is in use by another run; wait for it or choose another --out") from None
+    return lock
+
+
 class RunFolder:
     """An opened and locked run folder; use as a context manager.
 
@@ -71,14 +88,7 @@ class RunFolder:
 
     def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
         self.path = path
-        with storage_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = (path / ".lock").open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise StorageError(f"{path} is in use by another run; wait for it or choose another --out") from None
+        self._lock = lock_folder(path)
         holds_run = self.config_path.exists() or self.ledger_path.exists()
         try:
             if holds_run and overwrite and not resume:

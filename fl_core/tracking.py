@@ -19,7 +19,7 @@ from fl_core.run_folder import RunFolder, StorageError, storage_errors, write_at
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["Tracker", "read_metrics"]
+__all__ = ["Tracker", "read_metrics", "summary_writer"]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ class Tracker:
         self.rows = [row for row in read_metrics(self._path) if row["round"] <= done]
         kept = "".join(_line(row) for row in self.rows)
         write_atomically(self._path, kept.encode())
-        self._board = _summary_writer(folder.tensorboard, done)
+        self._board = summary_writer(folder.tensorboard, done)
 
     def record(self, row: Mapping[str, Any]) -> None:
         """Append one round's row (strict JSON numbers and strings)."""
@@ -79,7 +79,8 @@ def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(dict(row), sort_keys=True, allow_nan=False) + "\n"
 
 
-def _summary_writer(folder: Path, done: int) -> SummaryWriter:
+def summary_writer(folder: Path, done: int) -> SummaryWriter:
+    """TensorBoard events in `folder`, those after step `done` purged."""
     # tensorboard logs about missing optional parts at import; nothing of it concerns the user of a run.
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     from torch.utils.tensorboard import SummaryWriter

@@ -32,13 +32,13 @@ def run(
 
     # Before anything heavy is imported: a mistake in a configuration is answered at once.
     parsed = load_config(config, overrides or [])
-    from experiments.display import Progress, print_result
+    from experiments.display import RoundProgress, print_result
     from experiments.runs import execute
 
     folder = out or Path("runs") / config.stem
-    with Progress(parsed.federation.rounds, silent=quiet or as_json) as progress:
+    with RoundProgress(parsed.federation.rounds, silent=quiet or as_json) as progress:
         try:
-            summary = execute(parsed, folder, resume, overwrite, progress.say, progress.advance)
+            summary = execute(parsed, folder, resume, overwrite, progress.say, progress.round)
         except KeyboardInterrupt:
             progress.say("")
             again = " ".join(["sotto run", str(config), *(overrides or []), "--out", str(folder), "--resume"])
@@ -60,7 +60,7 @@ def sweep(
     from experiments.sweeps import load_sweep
 
     variants = load_sweep(plan, only or [])
-    from experiments.display import Progress, print_table
+    from experiments.display import RoundProgress, print_table
     from experiments.report import load_runs, write_report
     from experiments.runs import execute
 
@@ -68,9 +68,11 @@ def sweep(
         folder = out / name
         if (folder / "summary.json").exists():
             continue
-        with Progress(parsed.federation.rounds, silent=quiet, title=f"{name} ({number}/{len(variants)})") as progress:
+        with RoundProgress(
+            parsed.federation.rounds, silent=quiet, title=f"{name} ({number}/{len(variants)})"
+        ) as progress:
             started = (folder / "config.yaml").exists()
-            execute(parsed, folder, started, False, progress.say, progress.advance)
+            execute(parsed, folder, started, False, progress.say, progress.round)
     runs = load_runs([out / name for name, _ in variants])
     write_report(runs, out, plan.stem)
     summaries: list[dict[str, Any]] = [summary for _, _, summary in runs]

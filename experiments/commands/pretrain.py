@@ -1,0 +1,63 @@
+"""`sotto pretrain`: a base language model from public text, step 1 of the method."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from experiments.language.pretraining import PretrainingReport
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command()(pretrain)
+
+
+def pretrain(
+    recipe: Annotated[Path, typer.Argument(help="YAML recipe, for example experiments/configs/pretrain_mini.yaml")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, for example training.tokens=1000000")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the model; default models/<name of the recipe>")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in the folder")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in the folder")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object, nothing else")] = False,
+) -> None:
+    """Train a GPT-2-architecture base on public text; the folder loads with transformers and as `model.name`."""
+    from experiments.language.recipe import load_recipe
+
+    parsed = load_recipe(recipe, overrides or [])
+    from experiments.display import StepProgress
+    from experiments.language.run_pretraining import run_pretraining
+
+    folder = out or Path("models") / recipe.stem
+    with StepProgress(parsed.steps, "pre-training", silent=quiet or as_json) as progress:
+
+        def show(report: PretrainingReport) -> None:
+            reached = report.held_out_perplexity
+            progress.advance(
+                report.step,
+                f"loss {report.loss:.3f}  {report.tokens_per_second:,.0f} tokens/s",
+                "" if reached is None else f"held-out perplexity {reached:.1f}",
+            )
+
+        try:
+            scores = run_pretraining(parsed, folder, resume, overwrite, progress.say, show)
+        except KeyboardInterrupt:
+            again = " ".join(["sotto pretrain", str(recipe), *(overrides or []), "--out", str(folder), "--resume"])
+            print(f"\ninterrupted; every finished step is kept. To go on: {again}", file=sys.stderr)
+            raise typer.Exit(130) from None
+    if as_json:
+        print(json.dumps({"folder": str(folder), **scores}, sort_keys=True, allow_nan=False))
+        return
+    for name, value in scores.items():
+        print(f"{name}: {value:,.4g}")
+    print(f"model: {folder} (sotto run CONFIG.yaml model.name={folder})")

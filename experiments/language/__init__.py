@@ -1,0 +1,1 @@
+"""Language models: public text, tokenizers, pre-training, bases to load, next-word scores and suggestions."""

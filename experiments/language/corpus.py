@@ -1,0 +1,88 @@
+"""Public text as tokens, made once: a vocabulary, a training stream and a held-out stream.
+
+Takes a recipe's text and tokenizer sections; gives a `Corpus`. Held-out documents are never trained on, not even
+by the tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
+
+from experiments.language.packing import token_stream
+from experiments.language.recipe import PretrainingRecipe
+from experiments.language.text_sources import TextSource, held_out, read_documents
+from experiments.language.tokenizer import load_tokenizer, train_bpe
+from secagg.errors import SottoError
+
+__all__ = ["Corpus", "make_corpus"]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Token streams, documents separated by the end-of-text token.
+
+    Attributes:
+        train: int32 `[n]`, sources one after another, repeated as the recipe says.
+        held_out: int32 `[m]`.
+        held_out_characters: of the held-out documents.
+    """
+
+    train: NDArray[np.int32]
+    held_out: NDArray[np.int32]
+    held_out_characters: int
+
+    def save(self, path: Path) -> None:
+        """Write the streams to a `.npz` file."""
+        with path.open("wb") as handle:
+            np.savez(handle, train=self.train, held_out=self.held_out, characters=self.held_out_characters)
+
+    @staticmethod
+    def load(path: Path) -> Corpus:
+        """Read what `save` wrote."""
+        with np.load(path) as stored:
+            return Corpus(stored["train"], stored["held_out"], int(stored["characters"]))
+
+
+def make_corpus(
+    recipe: PretrainingRecipe, on_progress: Callable[[str], None]
+) -> tuple[Corpus, PreTrainedTokenizerFast]:
+    """Read the text, train or load the tokenizer, encode everything.
+
+    Raises:
+        SottoError: if text or tokenizer cannot be had, or either stream would be empty.
+    """
+    sources, percent = recipe.text.sources, recipe.text.held_out_percent
+
+    def training() -> Iterator[str]:
+        for source in sources:
+            yield from _kept(source, percent, False)
+
+    if recipe.tokenizer.name is None:
+        on_progress(f"training a vocabulary of {recipe.tokenizer.vocabulary:,}")
+        tokenizer = train_bpe(training(), recipe.tokenizer.vocabulary)
+    else:
+        tokenizer = load_tokenizer(recipe.tokenizer.name)
+    streams, kept, characters = [], [], 0
+    for source in sources:
+        on_progress(f"tokenising {source.path}")
+        streams += [token_stream(_kept(source, percent, False), tokenizer)] * source.repeat
+        documents = list(_kept(source, percent, True))
+        kept.append(token_stream(documents, tokenizer))
+        characters += sum(map(len, documents))
+    corpus = Corpus(np.concatenate(streams), np.concatenate(kept), characters)
+    if len(corpus.train) == 0 or len(corpus.held_out) < 2:
+        raise SottoError(
+            f"text.sources give {len(corpus.train)} tokens to train on and {len(corpus.held_out)} held out; both are "
+            f"needed: add text or change text.held_out_percent ({percent})"
+        )
+    return corpus, tokenizer
+
+
+def _kept(source: TextSource, percent: float, out: bool) -> Iterator[str]:
+    return (document for document in read_documents(source) if held_out(document, percent) == out)

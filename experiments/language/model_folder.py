@@ -1,0 +1,70 @@
+"""A pre-trained base as an ordinary Hugging Face folder: weights in float16, tokenizer, model card."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from experiments.language.recipe import PretrainingRecipe
+from fl_core.run_folder import storage_errors, write_atomically
+
+__all__ = ["write_base"]
+
+
+def write_base(
+    folder: Path,
+    model: GPT2LMHeadModel,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: PretrainingRecipe,
+    scores: dict[str, float],
+) -> None:
+    """Write what `AutoModelForCausalLM.from_pretrained(folder)` loads, and a card with data, licence and scores.
+
+    Args:
+        folder: is made if need be.
+        model: as trained; a copy is rounded to float16.
+        tokenizer: of the model.
+        recipe: what it was trained by.
+        scores: measured numbers by name, for the card.
+    """
+    with storage_errors(folder):
+        rounded = copy.deepcopy(model).to("cpu", torch.float16).eval()
+        rounded.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
+    write_atomically(folder / "README.md", _card(model, recipe, scores).encode())
+
+
+def _card(model: GPT2LMHeadModel, recipe: PretrainingRecipe, scores: dict[str, float]) -> str:
+    shape, t = recipe.shape, recipe.training
+    parameters = sum(p.numel() for p in model.parameters())
+    lines = [
+        "---",
+        f"license: {recipe.licence}",
+        "language: en",
+        "library_name: transformers",
+        "pipeline_tag: text-generation",
+        "---",
+        "# A small GPT-2 for federated fine-tuning",
+        "",
+        f"{parameters:,} parameters: {shape.layers} layers of width {shape.width}, {shape.heads} heads, "
+        f"{model.config.vocab_size:,} tokens, {shape.positions} positions. Made by `sotto pretrain`; weights rounded to "
+        "float16.",
+        "",
+        recipe.card.strip(),
+        "",
+        f"Trained on {recipe.steps * t.batch_size * t.sequence_length:,} tokens ({recipe.steps:,} steps of "
+        f"{t.batch_size} sequences of {t.sequence_length}), AdamW, peak learning rate {t.learning_rate:g}, cosine.",
+        "",
+        "| measured | |",
+        "|---|---|",
+        *(f"| {name} | {value:,.4g} |" for name, value in scores.items()),
+        "",
+        f"Perplexities are per token of this vocabulary, on the {recipe.text.held_out_percent:g} % of the documents that "
+        "neither model nor vocabulary was trained on.",
+        "",
+        "It is a small model: fluent for a few words, with no knowledge to rely on.",
+    ]
+    return "\n".join(lines) + "\n"

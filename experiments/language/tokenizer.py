@@ -1,0 +1,81 @@
+"""Tokenizers: GPT-2's own, one from a folder, or a byte-level BPE trained on the text at hand.
+
+Byte-level BPE (Sennrich, Haddow, Birch 2016; over bytes as in GPT-2, Radford et al. 2019) can write any text, so
+nothing is ever out of its vocabulary. `<|endoftext|>` separates documents and begins every sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from experiments.datasets.hub import hub_obstacle
+from experiments.datasets.idx_source import data_root
+from secagg.errors import SottoError
+
+__all__ = ["END_OF_TEXT", "load_tokenizer", "train_bpe"]
+
+END_OF_TEXT = "<|endoftext|>"
+_GPT2_FOLDER = "gpt2-tokenizer"
+
+
+def train_bpe(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of `vocabulary` entries, GPT-2's splitting rules; deterministic in the texts.
+
+    Raises:
+        SottoError: if the vocabulary cannot hold all bytes.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if vocabulary < len(alphabet) + 1:
+        raise SottoError(f"tokenizer.vocabulary is {vocabulary}; allowed: {len(alphabet) + 1} or more (all bytes)")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=[END_OF_TEXT], initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return _fast(tokenizer)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """`gpt2` (files under `SOTTO_DATA`, else the hub's), or the tokenizer in a folder or hub repository.
+
+    Raises:
+        SottoError: if it is not there.
+    """
+    files = data_root()[0] / _GPT2_FOLDER
+    if name == "gpt2" and (files / "vocab.json").is_file() and (files / "merges.txt").is_file():
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+        tokenizer = Tokenizer(models.BPE.from_file(str(files / "vocab.json"), str(files / "merges.txt")))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        return _fast(tokenizer)
+    if not Path(name).is_dir():
+        obstacle = hub_obstacle()
+        if obstacle is not None:
+            raise SottoError(
+                f"tokenizer {name} is no folder, {files} does not hold it, and the hub cannot be used: {obstacle}"
+            )
+    try:
+        loaded = AutoTokenizer.from_pretrained(name)
+    except Exception as error:  # the hub client's and transformers' errors share no base class
+        raise SottoError(f"tokenizer {name} cannot be loaded: {_first_line(error)}") from None
+    if not isinstance(loaded, PreTrainedTokenizerFast):
+        raise SottoError(f"tokenizer {name} is a {type(loaded).__name__}; allowed: fast tokenizers (tokenizer.json)")
+    return loaded
+
+
+def _fast(tokenizer: object) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, unk_token=END_OF_TEXT
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
