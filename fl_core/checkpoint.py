@@ -8,6 +8,7 @@ loading can never execute anything.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Checkpoint:
         optimizer: server optimiser state.
         ledger_lines: lines in the ledger at that moment.
         ledger_head: hash of its last line.
+        clip_norm: that of the next round, with adaptive clipping; None with a fixed one.
     """
 
     round: int
@@ -41,6 +43,7 @@ class Checkpoint:
     optimizer: OptimizerState
     ledger_lines: int
     ledger_head: str
+    clip_norm: float | None = None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -54,12 +57,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "first": checkpoint.optimizer.first,
         "second": checkpoint.optimizer.second,
     }
-    facts = {
+    facts: dict[str, int | float | str] = {
         "round": checkpoint.round,
         "optimizer_steps": checkpoint.optimizer.steps,
         "ledger_lines": checkpoint.ledger_lines,
         "ledger_head": checkpoint.ledger_head,
     }
+    if checkpoint.clip_norm is not None:
+        facts["clip_norm"] = checkpoint.clip_norm
     write_atomically(_path(folder, checkpoint.round), save(tensors, {"sotto": json.dumps(facts)}))
     for old in sorted(folder.glob("round-*.safetensors"))[:-_KEEP]:
         old.unlink(missing_ok=True)
@@ -80,8 +85,9 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
             facts = json.loads((handle.metadata() or {})["sotto"])
             theta, first, second = (handle.get_tensor(name) for name in ("theta", "first", "second"))
         state = OptimizerState(first, second, int(facts["optimizer_steps"]))
+        clip_norm = None if facts.get("clip_norm") is None else float(facts["clip_norm"])
         checkpoint = Checkpoint(
-            int(facts["round"]), theta, state, int(facts["ledger_lines"]), str(facts["ledger_head"])
+            int(facts["round"]), theta, state, int(facts["ledger_lines"]), str(facts["ledger_head"]), clip_norm
         )
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise StorageError(
@@ -89,6 +95,8 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
         ) from None
     if not (theta.shape == first.shape == second.shape and bool(torch.isfinite(theta).all())):
         raise StorageError(f"checkpoint {path} holds tensors that do not fit together; remove it")
+    if clip_norm is not None and not (math.isfinite(clip_norm) and clip_norm > 0):
+        raise StorageError(f"checkpoint {path} holds a clip norm of {clip_norm}; remove it")
     return checkpoint
 
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fl_core.adaptive_clipping import RoundClip, norm_bits
 from fl_core.client import local_update
 from fl_core.config import RunConfig
 from fl_core.private_gradient import PrivateGradient
@@ -38,6 +39,17 @@ class Diagnostics:
     nonfinite: int = 0
     loss_sum: float = 0.0
 
+    def row(self) -> dict[str, float]:
+        """Metrics by name, all of them prefixed so that nobody takes them for released ones; none without samples."""
+        if not self.samples:
+            return {}
+        return {
+            "simulation/samples": self.samples,
+            "simulation/clipped": self.clipped / self.samples,
+            "simulation/nonfinite": self.nonfinite,
+            "simulation/loss": self.loss_sum / self.samples,
+        }
+
 
 @dataclass(frozen=True)
 class Contributions:
@@ -45,7 +57,8 @@ class Contributions:
 
     Attributes:
         clients: client ids `[n]`.
-        totals: int64 grid steps `[n, p]`, each client's sum (unit example) or update (unit client).
+        totals: int64 grid steps `[n, p]`, each client's sum (unit example) or update (unit client); with adaptive
+            clipping `[n, p + 1]`, the last coordinate telling of norms.
     """
 
     clients: tuple[int, ...]
@@ -58,7 +71,7 @@ def contributions(
     clients: Sequence[int],
     streams: Sequence[Keystream],
     config: RunConfig,
-    scale: int,
+    clip: RoundClip,
     diagnostics: Diagnostics,
 ) -> Iterator[Contributions]:
     """Contributions of `clients`, in chunks and in order; the adapter must already hold `theta`.
@@ -68,17 +81,17 @@ def contributions(
         theta: broadcast adapter `[p]`.
         clients: ids of the clients that are there this round.
         streams: each client's own keystream of this round; only its coins are drawn here.
-        config: unit, sampling rate, clip norm, batch size.
-        scale: grid steps per unit.
+        config: unit, sampling rate, batch size.
+        clip: clip norm and grid of this round.
         diagnostics: counters, updated in place.
     """
     chunk = max(1, _CHUNK_BYTES // (8 * len(theta)))
     for start in range(0, len(clients), chunk):
         part, keys = clients[start : start + chunk], streams[start : start + chunk]
         if config.privacy.unit == "example":
-            totals = _example_totals(task, part, keys, config, scale, diagnostics)
+            totals = _example_totals(task, part, keys, config, clip, diagnostics)
         else:
-            totals = _client_totals(task, theta, part, keys, config, scale, diagnostics)
+            totals = _client_totals(task, theta, part, keys, config, clip, diagnostics)
         yield Contributions(tuple(part), totals.numpy())
 
 
@@ -87,7 +100,7 @@ def _example_totals(
     clients: Sequence[int],
     streams: Sequence[Keystream],
     config: RunConfig,
-    scale: int,
+    clip: RoundClip,
     diagnostics: Diagnostics,
 ) -> Tensor:
     rate = config.federation.sample_rate
@@ -97,8 +110,8 @@ def _example_totals(
     ]
     records = np.concatenate(sampled) if sampled else np.zeros(0, np.int64)
     owners = np.repeat(np.arange(len(clients)), [len(ids) for ids in sampled])
-    gradient = PrivateGradient(task.model, config.privacy.clip_norm, scale)
-    totals = torch.zeros(len(clients), gradient.length, dtype=torch.int64)
+    gradient = PrivateGradient(task.model, clip.clip_norm, clip.scale)
+    totals = torch.zeros(len(clients), clip.message_length(gradient.length), dtype=torch.int64)
     size = config.engine.batch_size
     for start in range(0, len(records), size):
         rows = owners[start : start + size]
@@ -109,7 +122,9 @@ def _example_totals(
             segments=torch.from_numpy(rows - first),
             num_segments=last - first + 1,
         )
-        totals[first : last + 1] += result.total
+        totals[first : last + 1, : gradient.length] += result.total
+        if clip.weight:
+            totals[:, -1].index_add_(0, torch.from_numpy(rows), norm_bits(clip, result.norms, result.accepted))
         _count(diagnostics, len(rows), result.clipped, result.nonfinite, result.losses)
     return totals
 
@@ -120,16 +135,19 @@ def _client_totals(
     clients: Sequence[int],
     streams: Sequence[Keystream],
     config: RunConfig,
-    scale: int,
+    clip: RoundClip,
     diagnostics: Diagnostics,
 ) -> Tensor:
-    totals = torch.zeros(len(clients), len(theta), dtype=torch.int64)
+    totals = torch.zeros(len(clients), clip.message_length(len(theta)), dtype=torch.int64)
     for row, (client, stream) in enumerate(zip(clients, streams, strict=True)):
         if not poisson_coin(config.federation.sample_rate, stream.child("sample")):
             continue
         update = local_update(task, theta, task.clients[client], config.client, stream.child("order"))[None]
-        result = clip_and_sum_counted(update, squared_norms(update), config.privacy.clip_norm, scale=scale)
-        totals[row] = result.total
+        result = clip_and_sum_counted(update, squared_norms(update), clip.clip_norm, scale=clip.scale)
+        totals[row, : len(theta)] = result.total
+        if clip.weight:
+            # A client without records has an update of norm 0, which is below every clip norm and is told as such.
+            totals[row, -1] = norm_bits(clip, result.norms, result.accepted)[0]
         _count(diagnostics, 1, result.clipped, result.nonfinite, torch.zeros(0))
     return totals
 

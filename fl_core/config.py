@@ -99,7 +99,10 @@ class PrivacyConfig:
     epsilon: float | None = None
     noise_multiplier: float | None = None
     delta: float = 1e-5
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # with clipping adaptive: of the first round
+    clipping: str = "fixed"  # fixed | adaptive: the clip norm follows a quantile of the norms, told in the opened sum
+    clip_quantile: float = 0.5  # adaptive: fraction of the norms that shall be at or below the clip norm
+    clip_learning_rate: float = 0.2  # adaptive: of the clip norm's logarithm, per round and unit of that fraction
     scale_bits: int = 20  # grid steps per unit: 2^scale_bits
     insecure_seed: int | None = None  # test mode: seeded noise, sampling and shares; the run is NOT private
 

@@ -6,18 +6,20 @@ added and what is accounted cannot disagree. Every circumstance that weakens the
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import cast
 
+from fl_core.adaptive_clipping import AdaptiveClipping, RoundClip, joint_clip_steps, round_clip
 from fl_core.config import RunConfig
 from fl_core.privacy.calibration import calibrate
-from fl_core.privacy.ledger import LedgerHeader
+from fl_core.privacy.ledger import LedgerHeader, Opening
 from secagg.encoding import FixedPoint
 from secagg.errors import EncodingError
 from secagg.messages import RoundNoise
 from secagg.noise_shares import NoisePlan, plan_noise
 
-__all__ = ["PrivacyPlan", "budget_view", "ledger_header", "plan_privacy", "warnings_of"]
+__all__ = ["PrivacyPlan", "budget_view", "ledger_header", "ledger_opening", "plan_privacy", "warnings_of"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class PrivacyPlan:
         warnings: sentences for the ledger and the output.
         ring_bits: width of the ring; no sum of the run wraps around in it.
         norm_bound: L2 bound in grid steps that each client's vector is checked against; 0: no check.
+        parameters: coordinates of the adapter p; a message has one more with adaptive clipping.
+        clip_norm: of every round, or of the first.
+        adaptive: how the clip norm follows the norms; None: it does not.
     """
 
     grid: FixedPoint
@@ -41,6 +46,15 @@ class PrivacyPlan:
     warnings: tuple[str, ...]
     ring_bits: int
     norm_bound: int
+    parameters: int
+    clip_norm: float
+    adaptive: AdaptiveClipping | None
+
+    def clip_of_round(self, clip_norm: float | None) -> RoundClip:
+        """What a round does to each contribution; `clip_norm` is that of the round with adaptive clipping."""
+        if self.adaptive is None:
+            return RoundClip(self.clip_norm, self.grid.scale)
+        return round_clip(self.adaptive, self.clip_norm if clip_norm is None else clip_norm)
 
     def round_noise(self) -> RoundNoise:
         """What the aggregators add to and remove from every sum."""
@@ -50,7 +64,7 @@ class PrivacyPlan:
         return RoundNoise(noise.mechanism, noise.aggregator_std, noise.components)
 
 
-def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyPlan:
+def plan_privacy(config: RunConfig, parameters: int, contributions: int) -> PrivacyPlan:
     """Calibrate (if an epsilon is asked for) and size the noise.
 
     The epsilon is met by the view of `budget_view` with n_min survivors, `colluders` of them dishonest, all but one
@@ -59,7 +73,7 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
 
     Args:
         config: the resolved configuration.
-        length: coordinates of one message.
+        parameters: coordinates of the adapter.
         contributions: most protected contributions in one sum (records, or clients), which must fit the ring.
 
     Raises:
@@ -67,7 +81,11 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
     """
     p, f, a = config.privacy, config.federation, config.aggregation
     grid = FixedPoint(2**p.scale_bits)
-    clip_steps = grid.clip_steps(p.clip_norm)
+    clip_steps, length, adaptive = grid.clip_steps(p.clip_norm), parameters, None
+    if p.clipping == "adaptive":
+        adaptive = AdaptiveClipping(p.clip_norm, grid.scale, p.clip_quantile, p.clip_learning_rate)
+        # From here on as if the contributions had always been that long and that large: the whole cost is in these two.
+        clip_steps, length = joint_clip_steps(adaptive), parameters + 1
     multiplier = 0.0
     if p.trust != "none":
         multiplier = p.noise_multiplier or calibrate(
@@ -101,6 +119,9 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
         ring_bits=_ring_bits(config, grid, noise, contributions),
         # A client's vector is one contribution with unit client, and has no norm to keep to with unit example.
         norm_bound=clip_steps if a.norm_check else 0,
+        parameters=parameters,
+        clip_norm=p.clip_norm,
+        adaptive=adaptive,
     )
 
 
@@ -137,7 +158,8 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         mechanism=config.privacy.mechanism,
         neighbouring="zero_out",
         delta=config.privacy.delta,
-        clip_norm=config.privacy.clip_norm,
+        # With adaptive clipping the bound of the whole contribution, its coordinate about norms included.
+        clip_norm=plan.clip_norm if plan.adaptive is None else plan.noise.clip_steps / plan.grid.scale,
         scale=plan.noise.clip_steps,
         dimension=plan.length,
         sample_rate=config.federation.sample_rate,
@@ -155,6 +177,19 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         aggregators=plan.noise.aggregators,
         aggregator_sigma=plan.noise.aggregator_std,
         components=plan.noise.components,
+    )
+
+
+def ledger_opening(plan: PrivacyPlan, number: int, attempt: int, clients: frozenset[int]) -> Opening:
+    """The ledger's entry of round `number`, opened for the `attempt`-th time (from 0), over `clients`."""
+    noise = plan.noise
+    return Opening(
+        round=number,
+        attempt=attempt,
+        survivors=len(clients),
+        set_digest=hashlib.sha256(",".join(str(c) for c in sorted(clients)).encode()).hexdigest(),
+        sigma_steps=noise.server_std if noise.trust == "central" else noise.share_std(len(clients)),
+        noise_multiplier=noise.sum_multiplier(len(clients)),
     )
 
 

@@ -38,6 +38,7 @@ class ClippedSum:
         total: `[p]`, or `[segments, p]`; int64 grid steps if a scale was given.
         norms: `[b]` float64, per-sample L2 norms before clipping. Private: never leaves the client.
         losses: `[b]` per-sample losses. Private: never leaves the client.
+        accepted: `[b]` bool, False for samples that contributed zero. Private: never leaves the client.
         clipped: samples above the clip norm.
         nonfinite: samples that contributed zero because their gradient was not finite.
     """
@@ -49,6 +50,11 @@ class ClippedSum:
     @property
     def norms(self) -> Tensor:  # noqa: D102 - documented above
         return torch.cat([part.norms for part in self.parts]) if self.parts else self.losses.to(torch.float64)
+
+    @property
+    def accepted(self) -> Tensor:  # noqa: D102
+        counts = [torch.isfinite(part.norms) if part.accepted is None else part.accepted for part in self.parts]
+        return torch.cat(counts) if counts else self.losses.to(torch.bool)
 
     @property
     def clipped(self) -> int:  # noqa: D102

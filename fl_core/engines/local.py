@@ -6,24 +6,24 @@ every opening. It can be interrupted at any moment and resumed: a crash can only
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from fl_core.adapters import flat_adapter, load_flat_adapter, unmoved_weights
+from fl_core.adaptive_clipping import follow
 from fl_core.broadcast import broadcast_digest, frozen_digest
 from fl_core.budget import Budget, BudgetExhausted
 from fl_core.checkpoint import Checkpoint, save_checkpoint
 from fl_core.cohort import Diagnostics, contributions
 from fl_core.config import RunConfig
 from fl_core.optimizers import initial_state, server_step
-from fl_core.privacy.ledger import Ledger, Opening
-from fl_core.privacy_plan import PrivacyPlan
+from fl_core.privacy.ledger import Ledger
+from fl_core.privacy_plan import PrivacyPlan, ledger_opening
 from fl_core.rounds import open_joint_sum, open_noisy_sum
-from fl_core.run_folder import RunFolder
+from fl_core.run_folder import RunFolder, StorageError
 from fl_core.sampling import poisson_coin
 from fl_core.task import FederatedTask
 from fl_core.tracking import Tracker
@@ -91,6 +91,7 @@ class LocalEngine:
             initial_state(len(theta)) if start is None else start.optimizer,
             ledger.lines,
             ledger.head,
+            _clip_norm(plan, start),
         )
         load_flat_adapter(task.model, theta)
         self.budget = Budget(config, plan, ledger)
@@ -131,13 +132,15 @@ class LocalEngine:
     def _round(self, number: int) -> RoundReport:
         started = time.perf_counter()
         self.diagnostics = Diagnostics()
+        clip_norm = self.state.clip_norm
         message = ""
         survivors = refused = 0
         try:
             opened = self._open(number)
         except (BelowMinimum, OpeningRefused) as refusal:
             message = str(refusal)
-            self.state = Checkpoint(number, self.state.theta, self.state.optimizer, self.ledger.lines, self.ledger.head)
+            lines, head = self.ledger.lines, self.ledger.head
+            self.state = replace(self.state, round=number, ledger_lines=lines, ledger_head=head)
         else:
             survivors, refused = len(opened.clients), self.aggregator.refused
             self._step(number, opened)
@@ -147,7 +150,7 @@ class LocalEngine:
                 scores = self.task.evaluate(self.task.model)
         finally:
             # Also when it is interrupted here: the round is done, and a resumed run goes on after it.
-            self._record(number, survivors, scores, time.perf_counter() - started, message, refused)
+            self._record(number, survivors, scores, time.perf_counter() - started, message, refused, clip_norm)
         if number % self.config.engine.checkpoint_every == 0:
             self._checkpoint()
         rounds, epsilons = self.config.federation.rounds, self.budget.epsilons()
@@ -204,13 +207,13 @@ class LocalEngine:
             present,
             [streams[client] for client in present],
             config,
-            self.plan.grid.scale,
+            self.plan.clip_of_round(self.state.clip_norm),
             self.diagnostics,
         )
 
         def before_opening(clients: frozenset[int]) -> None:
             self.budget.check(len(clients))
-            self.ledger.append(self._opening(number, clients))
+            self.ledger.append(ledger_opening(self.plan, number, self.budget.openings_of(number), clients))
             self.budget.count(number, len(clients))
 
         server = stream.child("server")
@@ -219,24 +222,18 @@ class LocalEngine:
             return open_joint_sum(spec, parts, self.plan.noise, self.aggregator, joint, server, before_opening)
         return open_noisy_sum(spec, parts, self.plan.noise, self.aggregator, streams, server, before_opening)
 
-    def _opening(self, number: int, clients: frozenset[int]) -> Opening:
-        digest = hashlib.sha256(",".join(str(c) for c in sorted(clients)).encode()).hexdigest()
-        noise = self.plan.noise
-        return Opening(
-            round=number,
-            attempt=self.budget.openings_of(number),
-            survivors=len(clients),
-            set_digest=digest,
-            sigma_steps=noise.server_std if noise.trust == "central" else noise.share_std(len(clients)),
-            noise_multiplier=noise.sum_multiplier(len(clients)),
-        )
-
     def _step(self, number: int, opened: RoundSum) -> None:
         config = self.config
-        total = torch.from_numpy(self.plan.grid.decode(opened.total))
+        total, clip_norm = self.plan.grid.decode(opened.total), self.state.clip_norm
         # Public and fixed, whoever dropped out or was sampled: a data-dependent denominator would leak.
         members = self.task.records if config.privacy.unit == "example" else config.federation.clients
-        average = total / (config.federation.sample_rate * members)
+        expected = config.federation.sample_rate * members
+        if self.plan.adaptive is not None and clip_norm is not None:
+            # Who is in the sum is public too. Without it, drop-outs would pull the fraction towards a half, and a
+            # quantile that is then out of reach would push the clip norm on for ever.
+            present = expected * len(opened.clients) / config.federation.clients
+            total, clip_norm = follow(self.plan.adaptive, clip_norm, total, present)
+        average = torch.from_numpy(total) / expected
         theta, optimizer = server_step(
             self.state.theta, average, self.state.optimizer, config.server, config.federation.rounds
         )
@@ -253,7 +250,7 @@ class LocalEngine:
                     f"round {number}: adapter weight {unmoved[0]} did not move in the first step although it has a "
                     f"gradient; raise server.learning_rate ({config.server.learning_rate})"
                 )
-        self.state = Checkpoint(number, theta, optimizer, self.ledger.lines, self.ledger.head)
+        self.state = Checkpoint(number, theta, optimizer, self.ledger.lines, self.ledger.head, clip_norm)
 
     def _checkpoint(self) -> None:
         if self.state.round:
@@ -267,6 +264,7 @@ class LocalEngine:
         seconds: float,
         message: str,
         refused: int = 0,
+        clip_norm: float | None = None,
     ) -> None:
         row: dict[str, object] = {
             "round": number,
@@ -278,14 +276,22 @@ class LocalEngine:
         for view, epsilon in self.budget.epsilons().items():
             if epsilon is not None:
                 row[f"epsilon_{view}"] = epsilon
-        seen = self.diagnostics
-        if seen.samples:
-            row["simulation/samples"] = seen.samples
-            row["simulation/clipped"] = seen.clipped / seen.samples
-            row["simulation/nonfinite"] = seen.nonfinite
-            row["simulation/loss"] = seen.loss_sum / seen.samples
+        row.update(self.diagnostics.row())
+        if clip_norm is not None:
+            row["clip_norm"] = clip_norm  # no private number: it follows from sums opened before
         if refused:
             row["refused"] = refused
         if message:
             row["message"] = message
         self.tracker.record(row)
+
+
+def _clip_norm(plan: PrivacyPlan, start: Checkpoint | None) -> float | None:
+    """The next round's clip norm with adaptive clipping; None with a fixed one."""
+    if plan.adaptive is None or start is None:
+        return plan.clip_norm if plan.adaptive else None
+    if start.clip_norm is None:
+        raise StorageError(
+            f"the checkpoint of round {start.round} has no clip norm; resume with privacy.clipping fixed"
+        )
+    return start.clip_norm
