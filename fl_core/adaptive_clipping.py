@@ -3,9 +3,9 @@ Ramaswamy 2021, "Differentially Private Learning with Adaptive Clipping", algori
 
 Takes norms, opened sums and settings; gives what each contribution of a round is clipped to and the next clip norm.
 Every contribution also says, in one more coordinate at the end of its vector, whether its norm was at most the clip
-norm: `+w` grid steps if so, `-w` if not, and zero if it counts for nothing. That coordinate is noised, summed and opened
-with all others, so that the fraction below is known from the noisy sum alone, and following it is post-processing.
- It must never see a norm on the server's side, and the joint bound must hold for every contribution.
+norm: `+w` grid steps if so, `-w` if not, and zero if it counts for nothing. That coordinate is noised, summed and
+opened with all others, so that the fraction below is known from the noisy sum alone, and following it is
+post-processing. No norm may reach the server in any other way, and the joint bound holds for every contribution.
 
 Contributions are normalised: clipped to C_t and multiplied by `C_0 / C_t`. The grid, the integer bound `floor(C_0 s)`
 and the noise are therefore those of the first round for ever; the server multiplies by `C_t / C_0` after decoding.
