@@ -13,7 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from experiments.summary import COLUMNS, noise_by, table_row
+from experiments.arms import arms_of
+from experiments.report import arm_table
+from experiments.summary import noise_by
 
 if TYPE_CHECKING:
     from fl_core.engines.local import RoundReport
@@ -87,27 +89,27 @@ class RoundProgress(StepProgress):
         self.advance(report.round, "  ".join(parts), report.message)
 
 
-def print_table(summaries: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> None:
-    """One row per run; unit and views beside every epsilon."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str] | None = None) -> None:
+    """One row per run or arm; unit and views beside every epsilon."""
     console = Console()
-    header = (*(("run",) if names else ()), *COLUMNS)
     if console.width < 190:
-        # A narrow terminal would cut columns; turn a single run's row into lines, keep several as a plain list.
-        for index, summary in enumerate(summaries):
+        # A narrow terminal would cut columns; turn each row into lines.
+        for index, row in enumerate(rows):
             table = Table("", names[index] if names else "result", show_header=bool(names))
-            for column, cell in zip(COLUMNS, table_row(summary), strict=True):
+            for column, cell in zip(columns, row, strict=True):
                 table.add_row(column, cell)
             console.print(table)
         return
-    table = Table(*header)
-    for index, summary in enumerate(summaries):
-        table.add_row(*([names[index]] if names else []), *table_row(summary))
+    table = Table(*(("run",) if names else ()), *columns)
+    for index, row in enumerate(rows):
+        table.add_row(*([names[index]] if names else []), *row)
     console.print(table)
 
 
 def print_result(summary: dict[str, Any], folder: Path) -> None:
     """The table of one run, its warnings, and where things are."""
-    print_table([summary])
+    columns, rows = arm_table(arms_of([("", [], summary)]))
+    print_table(columns, rows)
     for text in [*summary["privacy"]["warnings"], *summary["notes"]]:
         print(f"note: {text}")
     proven = (

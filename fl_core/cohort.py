@@ -99,6 +99,7 @@ def _example_totals(
     owners = np.repeat(np.arange(len(clients)), [len(ids) for ids in sampled])
     gradient = PrivateGradient(task.model, config.privacy.clip_norm, scale)
     totals = torch.zeros(len(clients), gradient.length, dtype=torch.int64)
+    device = next(task.model.parameters()).device
     size = config.engine.batch_size
     for start in range(0, len(records), size):
         rows = owners[start : start + size]
@@ -106,10 +107,10 @@ def _example_totals(
         result = gradient(
             task.batch(records[start : start + size]),
             task.loss,
-            segments=torch.from_numpy(rows - first),
+            segments=torch.from_numpy(rows - first).to(device),
             num_segments=last - first + 1,
         )
-        totals[first : last + 1] += result.total
+        totals[first : last + 1] += result.total.cpu()
         _count(diagnostics, len(rows), result.clipped, result.nonfinite, result.losses)
     return totals
 

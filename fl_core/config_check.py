@@ -41,7 +41,10 @@ def check(config: RunConfig, where: str) -> None:
         config.aggregation,
         config.engine,
     )
-    choice("data.partition", d.partition, "iid", "dirichlet")
+    choice("data.partition", d.partition, "iid", "dirichlet", "natural")
+    choice("data.fallback", d.fallback, "embedded", "refuse")
+    need(d.sequence_length >= 2, "data.sequence_length", d.sequence_length, "2 or more")
+    need(d.test_sequences >= 1, "data.test_sequences", d.test_sequences, "1 or more")
     need(_positive(d.alpha), "data.alpha", d.alpha, "a number above 0")
     choice("privacy.unit", p.unit, "example", "client")
     choice("privacy.trust", p.trust, "none", "central", "local", "distributed")
@@ -53,6 +56,10 @@ def check(config: RunConfig, where: str) -> None:
     choice("server.optimizer", s.optimizer, "sgd", "momentum", "adam")
     choice("server.schedule", s.schedule, "constant", "cosine", "linear")
     choice("model.name", config.model.name, "cnn")
+    need(config.model.base.strip() != "", "model.base", "empty", "mini, a folder or a hub name")
+    choice("model.quantisation", config.model.quantisation, "none", "8bit", "4bit")
+    choice("engine.device", e.device, "auto", "cpu", "cuda")
+    need(_positive(e.features_gib), "engine.features_gib", e.features_gib, "a number above 0")
 
     need(f.clients >= 1, "federation.clients", f.clients, "1 or more")
     need(f.rounds >= 1, "federation.rounds", f.rounds, "1 or more")
@@ -121,12 +128,6 @@ def check(config: RunConfig, where: str) -> None:
     need(_positive(c.learning_rate), "client.learning_rate", c.learning_rate, "a number above 0")
     need(config.lora.rank >= 1, "lora.rank", config.lora.rank, "1 or more")
     need(_positive(config.lora.alpha), "lora.alpha", config.lora.alpha, "a number above 0")
-    need(
-        len(config.lora.targets) >= 1,
-        "lora.targets",
-        config.lora.targets,
-        "at least one layer name, for example [fc]",
-    )
     for layer in (*config.lora.ranks, *config.lora.alphas):
         need(layer in config.lora.targets, f"lora.ranks or lora.alphas: {layer}", "not in lora.targets", "its layers")
     for layer, rank in config.lora.ranks.items():

@@ -31,7 +31,7 @@ def pretrain(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object, nothing else")] = False,
 ) -> None:
-    """Train a GPT-2-architecture base on public text; the folder loads with transformers and as `model.name`."""
+    """Train a GPT-2-architecture base on public text; the folder loads with transformers and as `model.base`."""
     from experiments.language.recipe import load_recipe
 
     parsed = load_recipe(recipe, overrides or [])
@@ -60,4 +60,4 @@ def pretrain(
         return
     for name, value in scores.items():
         print(f"{name}: {value:,.4g}")
-    print(f"model: {folder} (sotto run CONFIG.yaml model.name={folder})")
+    print(f"model: {folder} (sotto run CONFIG.yaml model.base={folder})")

@@ -25,7 +25,7 @@ from fl_core.privacy_plan import PrivacyPlan
 from fl_core.rounds import open_joint_sum, open_noisy_sum
 from fl_core.run_folder import RunFolder
 from fl_core.sampling import poisson_coin
-from fl_core.task import FederatedTask
+from fl_core.task import WHOLE, FederatedTask
 from fl_core.tracking import Tracker
 from secagg.aggregator import Aggregator
 from secagg.errors import AggregationError, PartyFailure
@@ -114,7 +114,7 @@ class LocalEngine:
         ended = "all rounds done"
         try:
             if self.state.round == 0 and not self.tracker.rows:
-                self._record(0, 0, self.task.evaluate(self.task.model), 0.0, "untuned")
+                self._record(0, 0, self._scores(0), 0.0, "untuned")
             while self.state.round < rounds:
                 try:
                     report = self._round(self.state.round + 1)
@@ -143,8 +143,7 @@ class LocalEngine:
             self._step(number, opened)
         scores: dict[str, float] = {}
         try:
-            if number % self.config.engine.eval_every == 0 or number == self.config.federation.rounds:
-                scores = self.task.evaluate(self.task.model)
+            scores = self._scores(number)
         finally:
             # Also when it is interrupted here: the round is done, and a resumed run goes on after it.
             self._record(number, survivors, scores, time.perf_counter() - started, message, refused)
@@ -152,6 +151,17 @@ class LocalEngine:
             self._checkpoint()
         rounds, epsilons = self.config.federation.rounds, self.budget.epsilons()
         return RoundReport(number, rounds, survivors, refused, scores, epsilons, message)
+
+    def _scores(self, number: int) -> dict[str, float]:
+        """Scores on public test data after round `number`; the whole of it at both ends, with the prefix WHOLE."""
+        last = number == self.config.federation.rounds
+        if number % self.config.engine.eval_every and not last:
+            return {}
+        scores = self.task.evaluate(self.task.model)
+        if self.task.evaluate_whole is not None and (number == 0 or last):
+            whole = self.task.evaluate_whole(self.task.model)
+            scores = {**scores, **{f"{WHOLE}{name}": value for name, value in whole.items()}}
+        return scores
 
     def _open(self, number: int) -> RoundSum:
         """Open the round's sum, again with fresh randomness if a party fails; every opening is in the ledger."""
