@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -117,7 +116,7 @@ class Trainer:
         ids = torch.from_numpy(self._batch(self.step).astype(np.int64)).to(self.device)
         self.model.train()
         total = torch.zeros((), device=self.device)
-        for part in ids.split(t.microbatch or t.batch_size):
+        for part in torch.split(ids, t.microbatch or t.batch_size):
             with self._autocast():
                 logits = self.model(part[:, :-1]).logits
                 loss = F.cross_entropy(logits.flatten(0, 1).float(), part[:, 1:].flatten()) * (len(part) / len(ids))
@@ -183,7 +182,7 @@ def perplexity(
     model.eval()
     total = 0.0
     device = next(model.parameters()).device
-    for part in _split(blocks, batch):
+    for part in torch.split(blocks, batch):
         ids = part.to(device)
         with autocast():
             logits = model(ids[:, :-1]).logits
@@ -197,13 +196,9 @@ def works_in_bfloat16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     fast: Callable[[], bool] | None = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return fast is not None and fast()
-
-
-def _split(blocks: Tensor, batch: int) -> Iterator[Tensor]:
-    yield from blocks.split(batch)
 
 
 def _optimizer(model: GPT2LMHeadModel, weight_decay: float, beta2: float, device: torch.device) -> torch.optim.AdamW:
