@@ -92,3 +92,11 @@ def test_silent_progress_writes_nothing(capsys):
         progress.say("reading")
         progress.advance(3, "loss 1", "measured")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_shows_brackets_as_they_are(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("COLUMNS", "200")
+    with StepProgress(3, "training", silent=False) as progress:
+        progress.say("tokenising data[/old]/a.txt")
+    assert "tokenising data[/old]/a.txt" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ STREAMS = st.lists(st.integers(0, VOCABULARY - 1), min_size=2, max_size=40)
 
 def slow_bigram(train, vocabulary):
     """P(w | v) of interpolated Kneser-Ney with discount 3/4, counted one pair at a time."""
-    pairs = Counter(zip(train, train[1:], strict=False))
+    pairs = Counter(pairwise(train))
     contexts = {w: {v for v, other in pairs if other == w} for w in range(vocabulary)}
     everything = sum(len(before) + 1 for before in contexts.values())
 
@@ -44,7 +45,7 @@ def array(tokens):
 @given(STREAMS, STREAMS)
 def test_the_bigram_perplexity_is_that_of_the_formula(train, test):
     probability = slow_bigram(train, VOCABULARY)
-    expected = slow_perplexity([probability(w, v) for v, w in zip(test, test[1:], strict=False)])
+    expected = slow_perplexity([probability(w, v) for v, w in pairwise(test)])
     assert bigram_perplexity(array(train), array(test), VOCABULARY) == pytest.approx(expected, rel=1e-12)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,7 +26,7 @@ def test_every_token_but_the_first_is_predicted_exactly_once(tokens, length):
 @given(st.integers(2, 200), st.integers(1, 30))
 def test_neighbouring_blocks_share_exactly_one_token(tokens, length):
     blocks = blocks_of(np.arange(tokens, dtype=np.int32), length)
-    for one, other in zip(blocks[:-1], blocks[1:], strict=True):
+    for one, other in pairwise(blocks):
         assert set(one) & set(other) == {one[-1]} == {other[0]}
 
 

@@ -1,4 +1,4 @@
-"""Public text: every kind of source gives its documents in order; whatever is wrong is a sentence with file and line."""
+"""Public text: every kind of source gives its documents in order; what is wrong is a sentence with file and line."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from experiments.language.recipe import (
 )
 from experiments.language.text_sources import TextSource
 
-WORDS = "the a cat dog house tree runs sees likes sleeps under over near big small red".split()
+WORDS = ("the", "a", "cat", "dog", "house", "tree", "runs", "sees", "likes", "under", "over", "near", "big", "red")
 VOCABULARY = 280
 
 
