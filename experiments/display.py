@@ -39,11 +39,11 @@ class StepProgress:
         self._every = max(1, steps // 10)
         self._shown = 0
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),  # paths may hold brackets
             console=console,
             disable=silent or self._plain,
             transient=True,
