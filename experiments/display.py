@@ -18,7 +18,7 @@ from experiments.report import arm_table
 from experiments.summary import noise_by
 
 if TYPE_CHECKING:
-    from fl_core.engines.local import RoundReport
+    from fl_core.round_report import RoundReport
 
 __all__ = ["RoundProgress", "StepProgress", "print_result", "print_table"]
 

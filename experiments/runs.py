@@ -18,10 +18,11 @@ from fl_core.adapters import flat_adapter, save_adapter
 from fl_core.checkpoint import Checkpoint, latest_checkpoint
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import first_difference, load_config, save_config, to_dict
-from fl_core.engines.local import LocalEngine, RoundReport
+from fl_core.engines.local import LocalEngine
 from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
+from fl_core.round_report import RoundReport
 from fl_core.run_folder import RunFolder, storage_errors
 from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics

@@ -73,7 +73,7 @@ def summarise(
         "source": task.source,
         "notes": [*task.notes, *_incidents(rows, privacy)],
         "records": task.records,
-        "parameters": plan.length,
+        "parameters": plan.parameters,
         "noise_multiplier": plan.noise_multiplier,
         "ring_bits": plan.ring_bits,
         "privacy": privacy,

@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from fl_core.config import LoraSettings
 from secagg.errors import SottoError
@@ -62,11 +63,16 @@ def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
 def default_targets(base: nn.Module) -> list[str] | str:
     """The layers to adapt where none are named: the model's own `lora_targets`, PEFT's choice for its architecture, or
     all linear layers but the output head.
+
+    Raises:
+        SottoError: for a model of which nothing is known.
     """
     own = getattr(base, "lora_targets", None)
     if own is not None:
         return list(own)
-    kind = getattr(getattr(base, "config", None), "model_type", "")
+    if not isinstance(base, PreTrainedModel):
+        raise SottoError("lora.targets is empty and this model has no default; allowed: names of its layers")
+    kind = base.config.model_type
     known: list[str] | str = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind, "all-linear")
     return known
 

@@ -34,6 +34,7 @@ class Checkpoint:
         optimizer: server optimiser state.
         ledger_lines: lines in the ledger at that moment.
         ledger_head: hash of its last line.
+        clip_norm: adaptive clipping's norm for the next round; None with fixed clipping.
     """
 
     round: int
@@ -41,6 +42,7 @@ class Checkpoint:
     optimizer: OptimizerState
     ledger_lines: int
     ledger_head: str
+    clip_norm: float | None = None
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -59,6 +61,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "optimizer_steps": checkpoint.optimizer.steps,
         "ledger_lines": checkpoint.ledger_lines,
         "ledger_head": checkpoint.ledger_head,
+        "clip_norm": checkpoint.clip_norm,
     }
     write_atomically(_path(folder, checkpoint.round), save(tensors, {"sotto": json.dumps(facts)}))
     for old in sorted(folder.glob("round-*.safetensors"))[:-_KEEP]:
@@ -80,9 +83,9 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
             facts = json.loads((handle.metadata() or {})["sotto"])
             theta, first, second = (handle.get_tensor(name) for name in ("theta", "first", "second"))
         state = OptimizerState(first, second, int(facts["optimizer_steps"]))
-        checkpoint = Checkpoint(
-            int(facts["round"]), theta, state, int(facts["ledger_lines"]), str(facts["ledger_head"])
-        )
+        norm = facts.get("clip_norm")
+        lines, head = int(facts["ledger_lines"]), str(facts["ledger_head"])
+        checkpoint = Checkpoint(int(facts["round"]), theta, state, lines, head, None if norm is None else float(norm))
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise StorageError(
             f"checkpoint {path} is damaged ({type(error).__name__}); remove it to go on from the one before"

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fl_core.adaptive_clipping import RoundClip, signed_bits
 from fl_core.client import local_update
 from fl_core.config import RunConfig
 from fl_core.private_gradient import PrivateGradient
@@ -38,6 +39,17 @@ class Diagnostics:
     nonfinite: int = 0
     loss_sum: float = 0.0
 
+    def row(self) -> dict[str, float]:
+        """For a round's metrics; empty if no record took part."""
+        if not self.samples:
+            return {}
+        return {
+            "simulation/samples": self.samples,
+            "simulation/clipped": self.clipped / self.samples,
+            "simulation/nonfinite": self.nonfinite,
+            "simulation/loss": self.loss_sum / self.samples,
+        }
+
 
 @dataclass(frozen=True)
 class Contributions:
@@ -45,7 +57,8 @@ class Contributions:
 
     Attributes:
         clients: client ids `[n]`.
-        totals: int64 grid steps `[n, p]`, each client's sum (unit example) or update (unit client).
+        totals: int64 grid steps `[n, p]`, each client's sum (unit example) or update (unit client); `[n, p + 1]` with
+            adaptive clipping.
     """
 
     clients: tuple[int, ...]
@@ -58,7 +71,7 @@ def contributions(
     clients: Sequence[int],
     streams: Sequence[Keystream],
     config: RunConfig,
-    scale: int,
+    clip: RoundClip,
     diagnostics: Diagnostics,
 ) -> Iterator[Contributions]:
     """Contributions of `clients`, in chunks and in order; the adapter must already hold `theta`.
@@ -68,17 +81,17 @@ def contributions(
         theta: broadcast adapter `[p]`.
         clients: ids of the clients that are there this round.
         streams: each client's own keystream of this round; only its coins are drawn here.
-        config: unit, sampling rate, clip norm, batch size.
-        scale: grid steps per unit.
+        config: unit, sampling rate, batch size.
+        clip: norm, grid, and adaptive clipping's bit, which then is the last coordinate.
         diagnostics: counters, updated in place.
     """
     chunk = max(1, _CHUNK_BYTES // (8 * len(theta)))
     for start in range(0, len(clients), chunk):
         part, keys = clients[start : start + chunk], streams[start : start + chunk]
         if config.privacy.unit == "example":
-            totals = _example_totals(task, part, keys, config, scale, diagnostics)
+            totals = _example_totals(task, part, keys, config, clip, diagnostics)
         else:
-            totals = _client_totals(task, theta, part, keys, config, scale, diagnostics)
+            totals = _client_totals(task, theta, part, keys, config, clip, diagnostics)
         yield Contributions(tuple(part), totals.numpy())
 
 
@@ -87,7 +100,7 @@ def _example_totals(
     clients: Sequence[int],
     streams: Sequence[Keystream],
     config: RunConfig,
-    scale: int,
+    clip: RoundClip,
     diagnostics: Diagnostics,
 ) -> Tensor:
     rate = config.federation.sample_rate
@@ -97,8 +110,8 @@ def _example_totals(
     ]
     records = np.concatenate(sampled) if sampled else np.zeros(0, np.int64)
     owners = np.repeat(np.arange(len(clients)), [len(ids) for ids in sampled])
-    gradient = PrivateGradient(task.model, config.privacy.clip_norm, scale)
-    totals = torch.zeros(len(clients), gradient.length, dtype=torch.int64)
+    gradient = PrivateGradient(task.model, clip.norm, clip.scale)
+    totals = torch.zeros(len(clients), gradient.length + (clip.bit > 0), dtype=torch.int64)
     device = next(task.model.parameters()).device
     size = config.engine.batch_size
     for start in range(0, len(records), size):
@@ -110,7 +123,10 @@ def _example_totals(
             segments=torch.from_numpy(rows - first).to(device),
             num_segments=last - first + 1,
         )
-        totals[first : last + 1] += result.total.cpu()
+        totals[first : last + 1, : gradient.length] += result.total.cpu()
+        if clip.bit:
+            bits = signed_bits(result.norms, result.accepted, clip).cpu()
+            totals[:, -1].index_add_(0, torch.from_numpy(rows), bits)
         _count(diagnostics, len(rows), result.clipped, result.nonfinite, result.losses)
     return totals
 
@@ -121,16 +137,18 @@ def _client_totals(
     clients: Sequence[int],
     streams: Sequence[Keystream],
     config: RunConfig,
-    scale: int,
+    clip: RoundClip,
     diagnostics: Diagnostics,
 ) -> Tensor:
-    totals = torch.zeros(len(clients), len(theta), dtype=torch.int64)
+    totals = torch.zeros(len(clients), len(theta) + (clip.bit > 0), dtype=torch.int64)
     for row, (client, stream) in enumerate(zip(clients, streams, strict=True)):
         if not poisson_coin(config.federation.sample_rate, stream.child("sample")):
             continue
         update = local_update(task, theta, task.clients[client], config.client, stream.child("order"))[None]
-        result = clip_and_sum_counted(update, squared_norms(update), config.privacy.clip_norm, scale=scale)
-        totals[row] = result.total
+        result = clip_and_sum_counted(update, squared_norms(update), clip.norm, scale=clip.scale)
+        totals[row, : len(theta)] = result.total
+        if clip.bit:
+            totals[row, -1] = signed_bits(result.norms, result.accepted, clip)[0]
         _count(diagnostics, 1, result.clipped, result.nonfinite, torch.zeros(0))
     return totals
 

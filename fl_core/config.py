@@ -105,7 +105,10 @@ class PrivacyConfig:
     epsilon: float | None = None
     noise_multiplier: float | None = None
     delta: float = 1e-5
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # with adaptive clipping, of the first round
+    clipping: str = "fixed"  # fixed | adaptive: the norm follows a quantile of the contributions' (0.5 % more noise)
+    clip_quantile: float = 0.5  # share of contributions that adaptive clipping leaves whole
+    clip_learning_rate: float = 0.2
     scale_bits: int = 20  # grid steps per unit: 2^scale_bits
     insecure_seed: int | None = None  # test mode: seeded noise, sampling and shares; the run is NOT private
 

@@ -77,6 +77,9 @@ def check(config: RunConfig, where: str) -> None:
         f"0 to federation.n_min - 1 ({config.n_min - 1})",
     )
     need(_MIN_CLIP_NORM <= p.clip_norm < math.inf, "privacy.clip_norm", p.clip_norm, f"{_MIN_CLIP_NORM:g} or more")
+    choice("privacy.clipping", p.clipping, "fixed", "adaptive")
+    need(0 < p.clip_quantile < 1, "privacy.clip_quantile", p.clip_quantile, "above 0 and below 1")
+    need(_positive(p.clip_learning_rate), "privacy.clip_learning_rate", p.clip_learning_rate, "a number above 0")
     need(0 < p.delta < 1, "privacy.delta", p.delta, "above 0 and below 1")
     need(4 <= p.scale_bits <= 40, "privacy.scale_bits", p.scale_bits, "4 to 40")
     need(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 
 from fl_core.adapters import trainable_parameters
@@ -44,9 +45,9 @@ class FrozenPrefix:
         self._model, self._first = model, blocks[skipped]
         self._states: Tensor | None = None
         for block in blocks[:skipped]:
-            block.forward = self._unless_stored(block.forward)  # type: ignore[operator]
+            block.forward = self._unless_stored(block.forward)
         self._first.forward = self._from_stored(self._first.forward)
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         inner.forward = self._taking_states(inner.forward)
 
     @torch.no_grad()

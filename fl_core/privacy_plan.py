@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+from fl_core.adaptive_clipping import bit_steps, joint_steps
 from fl_core.config import RunConfig
 from fl_core.privacy.calibration import calibrate
 from fl_core.privacy.ledger import LedgerHeader
@@ -32,6 +33,7 @@ class PrivacyPlan:
         warnings: sentences for the ledger and the output.
         ring_bits: width of the ring; no sum of the run wraps around in it.
         norm_bound: L2 bound in grid steps that each client's vector is checked against; 0: no check.
+        bit: grid steps of adaptive clipping's extra coordinate, the last of a message; 0 without it.
     """
 
     grid: FixedPoint
@@ -41,6 +43,17 @@ class PrivacyPlan:
     warnings: tuple[str, ...]
     ring_bits: int
     norm_bound: int
+    bit: int = 0
+
+    @property
+    def parameters(self) -> int:
+        """Coordinates of the adapter."""
+        return self.length - (self.bit > 0)
+
+    @property
+    def bound(self) -> float:
+        """L2 bound of one protected contribution, its extra coordinate included."""
+        return self.noise.clip_steps / self.grid.scale
 
     def round_noise(self) -> RoundNoise:
         """What the aggregators add to and remove from every sum."""
@@ -59,7 +72,7 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
 
     Args:
         config: the resolved configuration.
-        length: coordinates of one message.
+        length: coordinates of the adapter.
         contributions: most protected contributions in one sum (records, or clients), which must fit the ring.
 
     Raises:
@@ -68,6 +81,10 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
     p, f, a = config.privacy, config.federation, config.aggregation
     grid = FixedPoint(2**p.scale_bits)
     clip_steps = grid.clip_steps(p.clip_norm)
+    bit = 0
+    if p.clipping == "adaptive":
+        bit = bit_steps(clip_steps)
+        clip_steps, length = joint_steps(clip_steps, bit), length + 1
     multiplier = 0.0
     if p.trust != "none":
         multiplier = p.noise_multiplier or calibrate(
@@ -101,6 +118,7 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
         ring_bits=_ring_bits(config, grid, noise, contributions),
         # A client's vector is one contribution with unit client, and has no norm to keep to with unit example.
         norm_bound=clip_steps if a.norm_check else 0,
+        bit=bit,
     )
 
 
@@ -109,7 +127,7 @@ def _ring_bits(config: RunConfig, grid: FixedPoint, noise: NoisePlan, contributi
     # Only what is opened has to fit: noise that is removed before may wrap around.
     counts = range(config.n_min, config.federation.clients + 1) if noise.components else [config.federation.clients]
     largest = max(noise.sum_std(survivors) for survivors in counts)
-    narrowest = grid.ring_bits(contributions, config.privacy.clip_norm, largest)
+    narrowest = grid.ring_bits(contributions, noise.clip_steps / grid.scale, largest)
     if config.aggregation.norm_check:
         return 64
     chosen = config.aggregation.ring_bits
@@ -137,7 +155,7 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         mechanism=config.privacy.mechanism,
         neighbouring="zero_out",
         delta=config.privacy.delta,
-        clip_norm=config.privacy.clip_norm,
+        clip_norm=plan.bound if plan.bit else config.privacy.clip_norm,
         scale=plan.noise.clip_steps,
         dimension=plan.length,
         sample_rate=config.federation.sample_rate,

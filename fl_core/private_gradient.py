@@ -51,6 +51,17 @@ class ClippedSum:
         return torch.cat([part.norms for part in self.parts]) if self.parts else self.losses.to(torch.float64)
 
     @property
+    def accepted(self) -> Tensor:
+        """Bool `[b]`, False for samples that contributed zero because their gradient was not finite."""
+        every = torch.ones(len(self.losses), dtype=torch.bool, device=self.losses.device)
+        whole = [part.accepted if part.accepted is not None else None for part in self.parts]
+        if all(part is None for part in whole):
+            return every
+        sizes = [len(part.norms) for part in self.parts]
+        pieces = zip(whole, torch.split(every, sizes), strict=True)
+        return torch.cat([ones if part is None else part for part, ones in pieces])
+
+    @property
     def clipped(self) -> int:  # noqa: D102
         return sum(part.clipped for part in self.parts)
 

@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from fl_core.adapters import flat_adapter, load_flat_adapter, unmoved_weights
+from fl_core.adaptive_clipping import RoundClip, clip_of_round, next_clip_norm
 from fl_core.broadcast import broadcast_digest, frozen_digest
 from fl_core.budget import Budget, BudgetExhausted
 from fl_core.checkpoint import Checkpoint, save_checkpoint
 from fl_core.cohort import Diagnostics, contributions
 from fl_core.config import RunConfig
-from fl_core.optimizers import initial_state, server_step
+from fl_core.optimizers import OptimizerState, initial_state, server_step
 from fl_core.privacy.ledger import Ledger, Opening
 from fl_core.privacy_plan import PrivacyPlan
+from fl_core.round_report import RoundReport
 from fl_core.rounds import open_joint_sum, open_noisy_sum
 from fl_core.run_folder import RunFolder
 from fl_core.sampling import poisson_coin
@@ -34,29 +36,7 @@ from secagg.openings import OpeningRefused
 from secagg.randomness import Keystream
 from secagg.round_state import BelowMinimum
 
-__all__ = ["LocalEngine", "RoundReport"]
-
-
-@dataclass(frozen=True)
-class RoundReport:
-    """What the progress display shows after a round.
-
-    Attributes:
-        round, rounds: this one, and how many there are.
-        survivors: clients in the opened sum; 0 if none was opened.
-        refused: clients that sent something and are not in the sum, such as those that failed the norm check.
-        scores: on public test data; empty if the round was not evaluated.
-        epsilons: spent so far by view; None where there is no finite one.
-        message: why nothing was opened, or "".
-    """
-
-    round: int
-    rounds: int
-    survivors: int
-    refused: int
-    scores: dict[str, float]
-    epsilons: dict[str, float | None]
-    message: str
+__all__ = ["LocalEngine"]
 
 
 class LocalEngine:
@@ -91,6 +71,7 @@ class LocalEngine:
             initial_state(len(theta)) if start is None else start.optimizer,
             ledger.lines,
             ledger.head,
+            (config.privacy.clip_norm if start is None else start.clip_norm) if plan.bit else None,
         )
         load_flat_adapter(task.model, theta)
         self.budget = Budget(config, plan, ledger)
@@ -131,13 +112,14 @@ class LocalEngine:
     def _round(self, number: int) -> RoundReport:
         started = time.perf_counter()
         self.diagnostics = Diagnostics()
+        clip_norm = self.state.clip_norm
         message = ""
         survivors = refused = 0
         try:
             opened = self._open(number)
         except (BelowMinimum, OpeningRefused) as refusal:
             message = str(refusal)
-            self.state = Checkpoint(number, self.state.theta, self.state.optimizer, self.ledger.lines, self.ledger.head)
+            self.state = self._after(number, self.state.theta, self.state.optimizer, self.state.clip_norm)
         else:
             survivors, refused = len(opened.clients), self.aggregator.refused
             self._step(number, opened)
@@ -146,7 +128,8 @@ class LocalEngine:
             scores = self._scores(number)
         finally:
             # Also when it is interrupted here: the round is done, and a resumed run goes on after it.
-            self._record(number, survivors, scores, time.perf_counter() - started, message, refused)
+            seconds = time.perf_counter() - started
+            self._record(number, survivors, scores, seconds, message, refused, clip_norm)
         if number % self.config.engine.checkpoint_every == 0:
             self._checkpoint()
         rounds, epsilons = self.config.federation.rounds, self.budget.epsilons()
@@ -214,7 +197,7 @@ class LocalEngine:
             present,
             [streams[client] for client in present],
             config,
-            self.plan.grid.scale,
+            self._clip(),
             self.diagnostics,
         )
 
@@ -228,6 +211,11 @@ class LocalEngine:
             joint = stream.child("simulation")
             return open_joint_sum(spec, parts, self.plan.noise, self.aggregator, joint, server, before_opening)
         return open_noisy_sum(spec, parts, self.plan.noise, self.aggregator, streams, server, before_opening)
+
+    def _clip(self) -> RoundClip:
+        """How this round's contributions are clipped."""
+        initial, grid = self.config.privacy.clip_norm, self.plan.grid
+        return clip_of_round(initial, grid.scale, self.state.clip_norm or initial, self.plan.bit)
 
     def _opening(self, number: int, clients: frozenset[int]) -> Opening:
         digest = hashlib.sha256(",".join(str(c) for c in sorted(clients)).encode()).hexdigest()
@@ -246,7 +234,13 @@ class LocalEngine:
         total = torch.from_numpy(self.plan.grid.decode(opened.total))
         # Public and fixed, whoever dropped out or was sampled: a data-dependent denominator would leak.
         members = self.task.records if config.privacy.unit == "example" else config.federation.clients
-        average = total / (config.federation.sample_rate * members)
+        expected = config.federation.sample_rate * members
+        clip_norm = self.state.clip_norm
+        if clip_norm is not None:
+            # Contributions were sent as if the norm were that of the first round.
+            total = total[:-1] * (clip_norm / config.privacy.clip_norm)
+            clip_norm = next_clip_norm(clip_norm, int(opened.total[-1]), expected, self.plan.bit, config.privacy)
+        average = total / expected
         theta, optimizer = server_step(
             self.state.theta, average, self.state.optimizer, config.server, config.federation.rounds
         )
@@ -263,7 +257,11 @@ class LocalEngine:
                     f"round {number}: adapter weight {unmoved[0]} did not move in the first step although it has a "
                     f"gradient; raise server.learning_rate ({config.server.learning_rate})"
                 )
-        self.state = Checkpoint(number, theta, optimizer, self.ledger.lines, self.ledger.head)
+        self.state = self._after(number, theta, optimizer, clip_norm)
+
+    def _after(self, number: int, theta: Tensor, optimizer: OptimizerState, clip_norm: float | None) -> Checkpoint:
+        """The state after round `number`, with where the ledger stands now."""
+        return Checkpoint(number, theta, optimizer, self.ledger.lines, self.ledger.head, clip_norm)
 
     def _checkpoint(self) -> None:
         if self.state.round:
@@ -277,6 +275,7 @@ class LocalEngine:
         seconds: float,
         message: str,
         refused: int = 0,
+        clip_norm: float | None = None,
     ) -> None:
         row: dict[str, object] = {
             "round": number,
@@ -284,16 +283,11 @@ class LocalEngine:
             "seconds": round(seconds, 4),
             "bytes_per_client": self.uploaded,
             **scores,
+            **{f"epsilon_{view}": spent for view, spent in self.budget.epsilons().items() if spent is not None},
+            **self.diagnostics.row(),
         }
-        for view, epsilon in self.budget.epsilons().items():
-            if epsilon is not None:
-                row[f"epsilon_{view}"] = epsilon
-        seen = self.diagnostics
-        if seen.samples:
-            row["simulation/samples"] = seen.samples
-            row["simulation/clipped"] = seen.clipped / seen.samples
-            row["simulation/nonfinite"] = seen.nonfinite
-            row["simulation/loss"] = seen.loss_sum / seen.samples
+        if clip_norm is not None:
+            row["clip_norm"] = clip_norm
         if refused:
             row["refused"] = refused
         if message:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.display import RoundProgress, StepProgress, print_result
-from fl_core.engines.local import RoundReport
+from fl_core.round_report import RoundReport
 
 VIEWS = {"release": {"epsilon": 5.98765}, "aggregators": {"epsilon": 6.0}, "local": {"epsilon": None}}
 

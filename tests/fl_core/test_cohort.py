@@ -9,6 +9,7 @@ from scipy import stats
 
 from fl_core import cohort
 from fl_core.adapters import flat_adapter
+from fl_core.adaptive_clipping import RoundClip
 from fl_core.cohort import Diagnostics, contributions
 from fl_core.sampling import poisson_coin, poisson_sample
 from secagg.randomness import Keystream
@@ -22,7 +23,9 @@ def totals(config, clients, task=None):
     root = Keystream.seeded(0)
     streams = [root.child(client) for client in clients]
     seen = Diagnostics()
-    parts = contributions(task, flat_adapter(task.model), clients, streams, config, SCALE, seen)
+    parts = contributions(
+        task, flat_adapter(task.model), clients, streams, config, RoundClip(config.privacy.clip_norm, SCALE), seen
+    )
     found = {}
     for part in parts:
         found.update(zip(part.clients, part.totals, strict=True))
