@@ -96,6 +96,7 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     text, made, tmp_path, monkeypatch, stop_at, dropout
 ):
     settings = recipe(text, dropout=dropout)
+    torch.manual_seed(1)
     whole = train(settings, made, tmp_path / "whole")
     step, done = Trainer._step, []
 
@@ -108,7 +109,7 @@ def test_an_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "_step", until)
         train(settings, made, tmp_path / "parts")
-    torch.manual_seed(99)  # another process starts with other random numbers
+    torch.manual_seed(2)  # another process starts with other random numbers
     parts = train(settings, made, tmp_path / "parts", resume=True)
     assert parts.step == settings.steps
     assert same(weights(whole), weights(parts))
