@@ -1,6 +1,6 @@
 """Repeated runs of one setting, seen as one arm of an experiment: mean, spread, and the share of the gain it keeps.
 
-Takes runs whose names end with `.1`, `.2`, ... where a sweep repeated them; gives arms in the order of their first
+Takes runs whose names end with `@1`, `@2`, ... where a sweep repeated them; gives arms in the order of their first
 runs.
 """
 
@@ -62,10 +62,10 @@ class Arm:
 
 
 def arms_of(runs: Sequence[Run]) -> list[Arm]:
-    """Runs grouped by name, `x.1` and `x.2` being two runs of x."""
+    """Runs grouped by name, `x@1` and `x@2` being two runs of x."""
     grouped: dict[str, list[Run]] = {}
     for run in runs:
-        grouped.setdefault(re.sub(r"\.\d+$", "", run[0]), []).append(run)
+        grouped.setdefault(re.sub(r"@\d+$", "", run[0]), []).append(run)
     return [Arm(name, tuple(some)) for name, some in grouped.items()]
 
 

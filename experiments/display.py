@@ -15,7 +15,7 @@ from rich.table import Table
 
 from experiments.arms import arms_of
 from experiments.report import arm_table
-from experiments.summary import noise_by
+from experiments.summary import extrapolates, noise_by
 
 if TYPE_CHECKING:
     from fl_core.round_report import RoundReport
@@ -135,7 +135,7 @@ def _realised(summary: dict[str, Any]) -> str:
         f"{name} {'none' if view['epsilon'] is None else format(view['epsilon'], '.4f')}"
         for name, view in views.items()
     ]
-    target = summary["config"]["privacy"]["epsilon"]
+    target = summary["config"]["privacy"]["epsilon"] if not extrapolates(summary) else None
     return ", ".join(shown) + ("" if target is None else f" (asked for: {target:g})")
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.summary import extrapolates
+
 __all__ = ["COLOURS", "DASHES", "accuracy_limits", "draw_run", "footnote", "label", "pyplot"]
 
 # Okabe and Ito's palette: distinguishable with every common colour blindness.
@@ -53,6 +55,11 @@ def label(summary: dict[str, Any]) -> str:
         return f"{targets}, no privacy"
     epsilon = privacy["epsilon"]
     size = f"epsilon {epsilon:g}" if epsilon is not None else f"z {privacy['noise_multiplier']:g}"
+    cohort = extrapolates(summary)
+    if cohort is not None:
+        size += f" extrapolated to {cohort:,} clients"
+    if privacy.get("clipping") == "adaptive":
+        size += ", adaptive clipping"
     return f"{targets}, {privacy['trust']}, {size}"
 
 

@@ -15,7 +15,7 @@ from fl_core.privacy.ledger import LedgerContents, history, read_ledger, summari
 from fl_core.privacy_plan import PrivacyPlan
 from fl_core.task import WHOLE, FederatedTask
 
-__all__ = ["COLUMNS", "SCORES", "noise_by", "summarise", "table_row"]
+__all__ = ["COLUMNS", "SCORES", "extrapolates", "noise_by", "summarise", "table_row"]
 
 # What tasks score; a row of metrics has those that its task knows.
 SCORES = ("accuracy", "top3_accuracy", "token_accuracy", "perplexity", "test_loss")
@@ -134,6 +134,12 @@ def _incidents(rows: list[dict[str, Any]], privacy: dict[str, Any]) -> list[str]
     if left_out:
         found.append(f"{left_out} messages were refused by the aggregators and are in no sum")
     return found
+
+
+def extrapolates(summary: dict[str, Any]) -> int | None:
+    """How many clients' noise a run had on fewer clients' data; None for a run that is what it says."""
+    cohort: int | None = summary["config"]["simulation"].get("noise_cohort")
+    return cohort
 
 
 def noise_by(config: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
 
     The file has `base` (a configuration's path, relative to the sweep file), `runs` (name: list of key=value), and
     optionally `common` (key=value for all runs) and `repeats`: with more than 1, each run becomes that many, named
-    `NAME.1`, `NAME.2`, ..., each with its own initial adapter (`lora.seed`) and its own randomness.
+    `NAME@1`, `NAME@2`, ..., each with its own initial adapter (`lora.seed`) and its own randomness.
 
     Args:
         path: the sweep file.
@@ -44,9 +44,9 @@ def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
         if repeats == 1:
             wanted.append((name, own))
         else:
-            wanted += [(f"{name}.{count}", [*own, f"lora.seed={count - 1}"]) for count in range(1, repeats + 1)]
+            wanted += [(f"{name}@{count}", [*own, f"lora.seed={count - 1}"]) for count in range(1, repeats + 1)]
     names = [str(name) for name in runs]
-    chosen = {name for name, _ in wanted if not only or name in only or name.rpartition(".")[0] in only}
+    chosen = {name for name, _ in wanted if not only or name in only or name.rpartition("@")[0] in only}
     missing = [name for name in only if name not in names and name not in chosen]
     if missing:
         raise ConfigError(f"{path}: no run is called {missing[0]}; allowed: {', '.join(names)}")

@@ -6,6 +6,7 @@ It must never make a base parameter trainable.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -52,8 +53,10 @@ def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
         rank_pattern=dict(settings.ranks),
         alpha_pattern=dict(settings.alphas),
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(settings.seed)
+        # PEFT finds GPT-2's transposed layers by itself, and says so each time.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
         try:
             return get_peft_model(base, config)
         except ValueError as error:

@@ -166,6 +166,9 @@ class SimulationConfig:
 
     noise: str = "per_client"  # per_client | aggregate (the sum's noise drawn once)
     dropout: float = 0.0  # probability that a client vanishes in a round before it sends
+    # Extrapolation to so many clients: as much noise as their average would have, on these clients' data. What is
+    # opened of these clients is far less private than privacy.epsilon; ledger and output say how much less.
+    noise_cohort: int | None = None
 
 
 @dataclass(frozen=True)

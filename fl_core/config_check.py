@@ -121,6 +121,19 @@ def check(config: RunConfig, where: str) -> None:
         f"{config.simulation.dropout} while federation.n_min asks for all {f.clients} clients",
         "0, or federation.n_min below federation.clients",
     )
+    cohort = config.simulation.noise_cohort
+    need(
+        cohort is None or cohort > f.clients,
+        "simulation.noise_cohort",
+        cohort,
+        f"more than federation.clients ({f.clients}), or null",
+    )
+    need(
+        cohort is None or p.trust in ("central", "distributed"),
+        "simulation.noise_cohort",
+        f"{cohort} while privacy.trust is {p.trust}",
+        "null, or privacy.trust central or distributed (noise that does not grow with the clients)",
+    )
     need(_positive(s.learning_rate), "server.learning_rate", s.learning_rate, "a number above 0")
     need(0 <= s.momentum < 1, "server.momentum", s.momentum, "0 to below 1")
     need(0 <= s.beta2 < 1, "server.beta2", s.beta2, "0 to below 1")

@@ -18,7 +18,7 @@ from secagg.errors import EncodingError
 from secagg.messages import RoundNoise
 from secagg.noise_shares import NoisePlan, plan_noise
 
-__all__ = ["PrivacyPlan", "budget_view", "ledger_header", "plan_privacy", "warnings_of"]
+__all__ = ["PrivacyPlan", "budget_view", "ledger_header", "plan_privacy", "target_epsilon", "warnings_of"]
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,10 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
             dimension=length,
             scale=clip_steps,
         )
+    cohort = config.simulation.noise_cohort
+    if cohort is not None:
+        # The average of `cohort` clients has noise z C / cohort; a sum over fewer needs less for the same average.
+        multiplier *= f.clients / cohort
     noise = plan_noise(
         p.mechanism,
         p.trust,
@@ -166,7 +170,7 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         backend=config.aggregation.backend,
         noise_source="system" if config.privacy.insecure_seed is None else "seeded",
         simulation_noise=config.simulation.noise,
-        target_epsilon=config.privacy.epsilon,
+        target_epsilon=target_epsilon(config),
         warnings=(*plan.warnings, *notes),
         noise_by=config.noise.by,
         noise_dropout="xnoise" if plan.noise.components else "oversize",
@@ -174,6 +178,11 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         aggregator_sigma=plan.noise.aggregator_std,
         components=plan.noise.components,
     )
+
+
+def target_epsilon(config: RunConfig) -> float | None:
+    """The epsilon that a run must not exceed; none in an extrapolation, which spends far more than it asks for."""
+    return config.privacy.epsilon if config.simulation.noise_cohort is None else None
 
 
 def budget_view(config: RunConfig) -> str:
@@ -196,6 +205,13 @@ def warnings_of(config: RunConfig) -> tuple[str, ...]:
     if p.mechanism == "gaussian" and p.trust != "none":
         found.append(
             "gaussian: epsilon is that of the idealised real-valued mechanism, not of the rounded floats that ran"
+        )
+    cohort = config.simulation.noise_cohort
+    if cohort is not None:
+        asked = f"epsilon {p.epsilon:g}" if p.epsilon is not None else f"noise multiplier {p.noise_multiplier:g}"
+        found.append(
+            f"extrapolation: the noise that an average over {cohort:,} clients would have at {asked}, on "
+            f"{config.federation.clients:,} clients' data; these clients have the epsilons of this ledger, not that one"
         )
     if config.simulation.dropout > 0:
         found.append(f"simulation: each client vanished with probability {config.simulation.dropout} in each round")

@@ -48,12 +48,14 @@ def run_pretraining(
         on_progress("")
         trainer.run(on_report)
         on_progress("measuring the held-out text")
+        text, test = corpus.train[: corpus.once], corpus.held_out
         scores = {
             "held-out perplexity": trainer.held_out_perplexity(),
-            "bigram perplexity (Kneser-Ney)": bigram_perplexity(corpus.train, corpus.held_out, len(tokenizer)),
-            "unigram perplexity": unigram_perplexity(corpus.train, corpus.held_out, len(tokenizer)),
+            "bigram perplexity (Kneser-Ney)": bigram_perplexity(text, test, len(tokenizer)),
+            "unigram perplexity": unigram_perplexity(text, test, len(tokenizer)),
             "held-out tokens": float(len(corpus.held_out)),
-            "training tokens a pass": float(len(corpus.train)),
+            "tokens of the text": float(corpus.once),
+            "tokens a pass, repetitions counted": float(len(corpus.train)),
             "characters a token": corpus.held_out_characters / len(corpus.held_out),
             "minutes of the last session": (time.perf_counter() - started) / 60,
         }

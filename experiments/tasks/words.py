@@ -6,7 +6,7 @@ configuration allows it, the embedded ones are used and every output names them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,11 +19,12 @@ from experiments.language.bases import load_base
 from experiments.language.next_word import NextWordScorer, score
 from experiments.language.sequences import Sequences, sequences_of
 from experiments.language.words import Vocabulary
+from experiments.tasks.stored_sequences import FrozenStates, StoredSequences
 from fl_core.adapters import attach_adapter
 from fl_core.causal_lm import CausalLmLoss
 from fl_core.config import DataConfig, RunConfig
 from fl_core.devices import device_of
-from fl_core.frozen_prefix import PREFIX_STATES, FrozenPrefix, frozen_prefix
+from fl_core.frozen_prefix import frozen_prefix
 from fl_core.task import FederatedTask
 from secagg.errors import SottoError
 
@@ -60,9 +61,10 @@ def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: 
     model = attach_adapter(base, config.lora).to(device)
     rows = np.sort(np.concatenate(clients))
     prefix = frozen_prefix(model) if config.engine.keep_features and config.model.quantisation == "none" else None
+    states = FrozenStates(prefix, model, config.engine.features_gib, on_progress)
     some = _evaluation_rows(len(test.ids), config.data.test_sequences, config.data.seed)
-    stored = _Stored(train, rows, prefix, model, config.engine.features_gib, device, on_progress)
-    public = _Stored(test, np.arange(len(test.ids)), prefix, model, config.engine.features_gib, device, on_progress)
+    stored = StoredSequences(train, rows, states, device)
+    public = StoredSequences(test, np.arange(len(test.ids)), states, device)
     scorer = NextWordScorer(Vocabulary.of(tokenizer), device)
 
     def evaluate(chosen: NDArray[np.int64]) -> Callable[[PeftModel], dict[str, float]]:
@@ -85,53 +87,6 @@ def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: 
         source=f"{posts.name} from {posts.source}",
         notes=(*notes, *([posts.note] if posts.note else [])),
     )
-
-
-class _Stored:
-    """Sequences as the model's inputs, with the frozen blocks' results where they were kept."""
-
-    def __init__(
-        self,
-        sequences: Sequences,
-        rows: NDArray[np.int64],
-        prefix: FrozenPrefix | None,
-        model: PeftModel,
-        most_gib: float,
-        device: torch.device,
-        on_progress: Callable[[str], None],
-    ) -> None:
-        self._ids = torch.from_numpy(sequences.ids.astype(np.int64))
-        self._labels = torch.from_numpy(sequences.labels())
-        self._device = device
-        self._states: Tensor | None = None
-        self._place = np.full(len(sequences.ids), -1, np.int64)
-        if prefix is None:
-            return
-        width = int(model.get_base_model().config.hidden_size)
-        need = len(rows) * sequences.ids.shape[1] * width * 4
-        if need > most_gib * 2**30:
-            on_progress(f"frozen states would take {need / 2**30:.1f} GiB (engine.features_gib {most_gib}): not kept")
-            return
-        self._place[rows] = np.arange(len(rows))
-        self._states = torch.empty(len(rows), sequences.ids.shape[1], width)
-        for start in range(0, len(rows), 256):
-            on_progress(f"computing the frozen blocks: {start:,} of {len(rows):,} sequences")
-            ids = self._ids[torch.from_numpy(rows[start : start + 256])].to(device)
-            self._states[start : start + 256] = prefix.states({"input_ids": ids}).cpu()
-
-    def batch(self, records: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Inputs of some sequences."""
-        index = torch.from_numpy(records)
-        inputs = {"input_ids": self._ids[index], "labels": self._labels[index]}
-        if self._states is not None:
-            inputs[PREFIX_STATES] = self._states[torch.from_numpy(self._place[records])]
-        return {name: value.to(self._device) for name, value in inputs.items()}
-
-    def batches(self, rows: NDArray[np.int64], size: int) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        """Inputs and labels of `rows`, `size` at a time."""
-        for start in range(0, len(rows), size):
-            inputs = self.batch(rows[start : start + size])
-            yield inputs, inputs.pop("labels")
 
 
 def _logits(model: PeftModel, inputs: dict[str, Tensor]) -> Tensor:

@@ -50,7 +50,7 @@ def test_the_norm_finds_the_quantile_of_known_norms(quantile, noise):
     for step in range(150):
         below = (norms <= norm).sum()
         drawn = generator.normal(0, noise * joint_steps(steps, bit)) if noise else 0.0
-        norm = next_clip_norm(norm, int(round((2 * below - 1000) * bit + drawn)), 1000, bit, privacy)
+        norm = next_clip_norm(norm, round(float((2 * below - 1000) * bit + drawn)), 1000, bit, privacy)
         if step >= 100:
             late.append(float((norms <= norm).mean()))
     assert np.mean(late) == pytest.approx(quantile, abs=0.02)

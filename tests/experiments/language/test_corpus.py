@@ -63,6 +63,8 @@ def test_a_repeated_source_is_in_the_training_stream_as_often_and_held_out_once(
     thrice, _ = corpus_of(with_sources(settings, *settings.text.sources, other))
     first, second = texts_in(once.train, tokenizer), [t for t in documents(40, seed=1) if not held_out(t, 10.0)]
     assert texts_in(thrice.train, tokenizer) == [*first, *second, *second]
+    assert np.array_equal(thrice.train[: thrice.once], once.train)
+    assert once.once == thrice.once == len(once.train)
     assert np.array_equal(thrice.held_out, once.held_out)
     assert thrice.held_out_characters == once.held_out_characters
 
@@ -73,7 +75,7 @@ def test_a_saved_corpus_loads_as_itself(tmp_path):
     loaded = Corpus.load(tmp_path / "tokens.npz")
     assert np.array_equal(loaded.train, corpus.train)
     assert np.array_equal(loaded.held_out, corpus.held_out)
-    assert loaded.held_out_characters == corpus.held_out_characters
+    assert (loaded.held_out_characters, loaded.once) == (corpus.held_out_characters, corpus.once)
 
 
 def test_text_that_leaves_one_side_empty_is_a_sentence(tmp_path):

@@ -185,7 +185,7 @@ def test_the_perplexity_does_not_depend_on_how_blocks_are_batched(made):
 
 def test_held_out_text_shorter_than_a_sequence_is_measured_too(text, made, tmp_path):
     corpus, tokenizer = made
-    short = Corpus(corpus.train, corpus.held_out[:5], 1)
+    short = Corpus(corpus.train, corpus.held_out[:5], 1, corpus.once)
     with TrainingFolder(tmp_path, recipe(text)) as folder:
         trainer = Trainer(recipe(text), short, tokenizer, folder)
     assert trainer.held_out_perplexity() > 100  # untrained
