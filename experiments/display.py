@@ -13,10 +13,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from experiments.summary import COLUMNS, noise_by, table_row
+from experiments.arms import arms_of
+from experiments.report import arm_table
+from experiments.summary import extrapolates, noise_by
 
 if TYPE_CHECKING:
-    from fl_core.engines.local import RoundReport
+    from fl_core.round_report import RoundReport
 
 __all__ = ["RoundProgress", "StepProgress", "print_result", "print_table"]
 
@@ -37,11 +39,11 @@ class StepProgress:
         self._every = max(1, steps // 10)
         self._shown = 0
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),  # paths may hold brackets
             console=console,
             disable=silent or self._plain,
             transient=True,
@@ -87,27 +89,27 @@ class RoundProgress(StepProgress):
         self.advance(report.round, "  ".join(parts), report.message)
 
 
-def print_table(summaries: Sequence[dict[str, Any]], names: Sequence[str] | None = None) -> None:
-    """One row per run; unit and views beside every epsilon."""
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str] | None = None) -> None:
+    """One row per run or arm; unit and views beside every epsilon."""
     console = Console()
-    header = (*(("run",) if names else ()), *COLUMNS)
     if console.width < 190:
-        # A narrow terminal would cut columns; turn a single run's row into lines, keep several as a plain list.
-        for index, summary in enumerate(summaries):
+        # A narrow terminal would cut columns; turn each row into lines.
+        for index, row in enumerate(rows):
             table = Table("", names[index] if names else "result", show_header=bool(names))
-            for column, cell in zip(COLUMNS, table_row(summary), strict=True):
+            for column, cell in zip(columns, row, strict=True):
                 table.add_row(column, cell)
             console.print(table)
         return
-    table = Table(*header)
-    for index, summary in enumerate(summaries):
-        table.add_row(*([names[index]] if names else []), *table_row(summary))
+    table = Table(*(("run",) if names else ()), *columns)
+    for index, row in enumerate(rows):
+        table.add_row(*([names[index]] if names else []), *row)
     console.print(table)
 
 
 def print_result(summary: dict[str, Any], folder: Path) -> None:
     """The table of one run, its warnings, and where things are."""
-    print_table([summary])
+    columns, rows = arm_table(arms_of([("", [], summary)]))
+    print_table(columns, rows)
     for text in [*summary["privacy"]["warnings"], *summary["notes"]]:
         print(f"note: {text}")
     proven = (
@@ -133,7 +135,7 @@ def _realised(summary: dict[str, Any]) -> str:
         f"{name} {'none' if view['epsilon'] is None else format(view['epsilon'], '.4f')}"
         for name, view in views.items()
     ]
-    target = summary["config"]["privacy"]["epsilon"]
+    target = summary["config"]["privacy"]["epsilon"] if not extrapolates(summary) else None
     return ", ".join(shown) + ("" if target is None else f" (asked for: {target:g})")
 
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from experiments.figures import draw_comparison
+from experiments.arms import Arm, Run, arms_of, gain_kept
+from experiments.comparison import draw_comparison, draw_trust
 from experiments.summary import COLUMNS, table_row
 from fl_core.run_folder import storage_errors, write_atomically
 from fl_core.tracking import read_metrics
 from secagg.errors import SottoError
 
-__all__ = ["Run", "load_runs", "write_report"]
-
-Run = tuple[str, list[dict[str, Any]], dict[str, Any]]
+__all__ = ["arm_table", "load_runs", "write_report"]
 
 
 def load_runs(folders: Sequence[Path]) -> list[Run]:
@@ -40,11 +38,17 @@ def load_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def write_report(runs: Sequence[Run], out: Path, title: str) -> None:
-    """`table.md`, `runs.json` (summaries and accuracy by round) and `accuracy.png` in folder `out`."""
+    """`table.md`, `runs.json` (summaries and accuracy by round) and figures in folder `out`.
+
+    `accuracy.png` shows accuracy by round; `trust.png`, where trust models are compared, accuracy by epsilon.
+    """
+    arms = arms_of(runs)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        draw_comparison(runs, title, out / "accuracy.png")
-    write_atomically(out / "table.md", _markdown(runs).encode())
+        draw_comparison(arms, title, out / "accuracy.png")
+        if len({arm.summary["config"]["privacy"]["trust"] for arm in arms} - {"none"}) > 1:
+            draw_trust(arms, title, out / "trust.png")
+    write_atomically(out / "table.md", _markdown(arms).encode())
     facts = [
         {
             "name": name,
@@ -56,13 +60,47 @@ def write_report(runs: Sequence[Run], out: Path, title: str) -> None:
     write_atomically(out / "runs.json", (json.dumps(facts, sort_keys=True, allow_nan=False) + "\n").encode())
 
 
-def _markdown(runs: Sequence[Run]) -> str:
-    lines = ["| run | " + " | ".join(COLUMNS) + " | notes |", "|" + "---|" * (len(COLUMNS) + 2)]
+def arm_table(arms: Sequence[Arm]) -> tuple[list[str], list[list[str]]]:
+    """Columns and one row of cells an arm: means, with the standard deviation between runs where there are several."""
+    columns, rows = list(COLUMNS), [table_row(arm.summary) for arm in arms]
+    after = columns.index("accuracy after")
+    for arm, row in zip(arms, rows, strict=True):
+        row[after] = _spread(arm, "accuracy_after")
+        row[-1] = f"{arm.mean('seconds'):.1f}"
+    if any(len(arm.runs) > 1 for arm in arms):
+        columns.append("runs")
+        for arm, row in zip(arms, rows, strict=True):
+            row.append(str(len(arm.runs)))
+    kept = [gain_kept(arm, arms) for arm in arms]
+    if any(share is not None for share in kept):
+        columns.append("gain kept")
+        for share, row in zip(kept, rows, strict=True):
+            row.append("-" if share is None else f"{share:.1%}")
+    for name, title in (("top3_accuracy", "top-3"), ("token_accuracy", "token accuracy"), ("perplexity", "perplexity")):
+        if any(arm.score("after", name) is not None for arm in arms):
+            columns.append(f"{title}, before and after")
+            for arm, row in zip(arms, rows, strict=True):
+                row.append(" → ".join(_score(arm.score(when, name)) for when in ("before", "after")))
+    return columns, rows
+
+
+def _spread(arm: Arm, key: str) -> str:
+    deviation = arm.deviation(key)
+    return f"{arm.mean(key):.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}" if value < 1 else f"{value:.1f}"
+
+
+def _markdown(arms: Sequence[Arm]) -> str:
+    columns, rows = arm_table(arms)
+    lines = ["| run | " + " | ".join(columns) + " | notes |", "|" + "---|" * (len(columns) + 2)]
     notes: dict[str, int] = {}
-    for name, _, summary in runs:
-        said = [*summary["privacy"]["warnings"], *summary["notes"]]
+    for arm, row in zip(arms, rows, strict=True):
+        said = dict.fromkeys(text for one in arm.summaries for text in [*one["privacy"]["warnings"], *one["notes"]])
         numbers = [str(notes.setdefault(text, len(notes) + 1)) for text in said]
-        lines.append(f"| {name} | " + " | ".join(table_row(summary)) + f" | {', '.join(numbers)} |")
-    delta = sorted({summary["privacy"]["delta"] for _, _, summary in runs})
+        lines.append(f"| {arm.name} | " + " | ".join(row) + f" | {', '.join(numbers)} |")
+    delta = sorted({arm.summary["privacy"]["delta"] for arm in arms})
     lines += ["", f"Adjacency zero-out, delta {', '.join(f'{value:g}' for value in delta)}; ∞: no finite epsilon.", ""]
     return "\n".join([*lines, *(f"{number}. {text}" for text, number in notes.items())]) + "\n"

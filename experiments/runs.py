@@ -13,14 +13,16 @@ import torch
 
 from experiments.figures import draw_run
 from experiments.summary import summarise
-from experiments.tasks import image_task
+from experiments.tasks import build_task
 from fl_core.adapters import flat_adapter, save_adapter
 from fl_core.checkpoint import Checkpoint, latest_checkpoint
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import first_difference, load_config, save_config, to_dict
-from fl_core.engines.local import LocalEngine, RoundReport
+from fl_core.engines.local import LocalEngine
+from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
+from fl_core.round_report import RoundReport
 from fl_core.run_folder import RunFolder, storage_errors
 from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics
@@ -43,13 +45,14 @@ def execute(
     Raises:
         SottoError: for everything that a user or operator can mend.
     """
+    keep_freed_memory()
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     started = time.perf_counter()
     with _aggregator(config, on_progress) as aggregator, RunFolder(out, resume, overwrite) as folder:
         if resume:
             _refuse_difference(config, folder.config_path)
-        task = image_task(config, on_progress)
+        task = build_task(config, on_progress)
         length = len(flat_adapter(task.model))
         on_progress("sizing the noise")
         plan = plan_privacy(config, length, max(task.records, config.federation.clients))

@@ -7,14 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fl_core.adapters import adapted_layers
 from fl_core.config import RunConfig
 from fl_core.config_file import to_dict
 from fl_core.privacy.accountant import idealised
 from fl_core.privacy.ledger import LedgerContents, history, read_ledger, summarise_ledger
 from fl_core.privacy_plan import PrivacyPlan
-from fl_core.task import FederatedTask
+from fl_core.task import WHOLE, FederatedTask
 
-__all__ = ["COLUMNS", "noise_by", "summarise", "table_row"]
+__all__ = ["COLUMNS", "SCORES", "extrapolates", "noise_by", "summarise", "table_row"]
+
+# What tasks score; a row of metrics has those that its task knows.
+SCORES = ("accuracy", "top3_accuracy", "token_accuracy", "perplexity", "test_loss")
 
 # What runs did before they could choose; their summaries say nothing of it.
 _BEFORE = {"by": "clients", "dropout": "oversize"}
@@ -59,6 +63,7 @@ def summarise(
         seconds: wall time of this session.
     """
     scored = [row for row in rows if "accuracy" in row]
+    before, after = _scores(scored[0]), _scores(scored[-1])
     rounds = [row["seconds"] for row in rows if row["round"]]
     contents = read_ledger(ledger)
     privacy = summarise_ledger(contents)
@@ -73,14 +78,23 @@ def summarise(
         "ring_bits": plan.ring_bits,
         "privacy": privacy,
         "idealised_release_epsilon": _idealised(contents),
-        "accuracy_before": scored[0]["accuracy"],
-        "accuracy_after": scored[-1]["accuracy"],
+        "targets": adapted_layers(task.model),
+        "scores_before": before,
+        "scores_after": after,
+        "accuracy_before": before["accuracy"],
+        "accuracy_after": after["accuracy"],
         "rounds_done": rows[-1]["round"],
         "ended": ended,
         "bytes_per_client": rows[-1].get("bytes_per_client", 0),
         "seconds": round(seconds, 2),
         "seconds_rounds": round(sum(rounds), 2),
     }
+
+
+def _scores(row: dict[str, Any]) -> dict[str, float]:
+    """What was measured on public test data after a round: on all of it where that was done, else on a part."""
+    whole = {name.removeprefix(WHOLE): value for name, value in row.items() if name.startswith(WHOLE)}
+    return whole or {name: row[name] for name in SCORES if name in row}
 
 
 def _idealised(contents: LedgerContents) -> float | None:
@@ -120,6 +134,12 @@ def _incidents(rows: list[dict[str, Any]], privacy: dict[str, Any]) -> list[str]
     if left_out:
         found.append(f"{left_out} messages were refused by the aggregators and are in no sum")
     return found
+
+
+def extrapolates(summary: dict[str, Any]) -> int | None:
+    """How many clients' noise a run had on fewer clients' data; None for a run that is what it says."""
+    cohort: int | None = summary["config"]["simulation"].get("noise_cohort")
+    return cohort
 
 
 def noise_by(config: dict[str, Any]) -> str:

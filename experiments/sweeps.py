@@ -17,29 +17,41 @@ def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
     """The runs of a sweep file, all checked before the first starts.
 
     The file has `base` (a configuration's path, relative to the sweep file), `runs` (name: list of key=value), and
-    optionally `common` (key=value for all runs).
+    optionally `common` (key=value for all runs) and `repeats`: with more than 1, each run becomes that many, named
+    `NAME@1`, `NAME@2`, ..., each with its own initial adapter (`lora.seed`) and its own randomness.
+
+    Args:
+        path: the sweep file.
+        only: names of runs, repeated or not; empty: all.
 
     Raises:
         ConfigError: for a file that is not a sweep, an unknown name, or a run whose configuration is refused.
     """
     loaded = load_yaml(path)
-    unknown = sorted({str(key) for key in loaded} - {"base", "common", "runs"})
+    unknown = sorted({str(key) for key in loaded} - {"base", "common", "repeats", "runs"})
     if unknown:
-        raise ConfigError(f"{path}: unknown key {unknown[0]}; allowed: base, common, runs")
+        raise ConfigError(f"{path}: unknown key {unknown[0]}; allowed: base, common, repeats, runs")
     runs = loaded.get("runs")
     if not isinstance(loaded.get("base"), str) or not isinstance(runs, DictConfig) or not runs:
         raise ConfigError(f"{path}: a sweep needs base (path of a configuration) and runs (name: list of key=value)")
     common = _strings(loaded.get("common", []), f"{path}: common")
+    repeats = loaded.get("repeats", 1)
+    if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
+        raise ConfigError(f"{path}: repeats is {repeats}; allowed: 1 or more")
+    wanted: list[tuple[str, list[str]]] = []
+    for name in map(str, runs):
+        own = _strings(runs[name], f"{path}: runs.{name}")
+        if repeats == 1:
+            wanted.append((name, own))
+        else:
+            wanted += [(f"{name}@{count}", [*own, f"lora.seed={count - 1}"]) for count in range(1, repeats + 1)]
     names = [str(name) for name in runs]
-    missing = [name for name in only if name not in names]
+    chosen = {name for name, _ in wanted if not only or name in only or name.rpartition("@")[0] in only}
+    missing = [name for name in only if name not in names and name not in chosen]
     if missing:
         raise ConfigError(f"{path}: no run is called {missing[0]}; allowed: {', '.join(names)}")
     base = path.parent / str(loaded["base"])
-    return [
-        (name, load_config(base, [*common, *_strings(runs[name], f"{path}: runs.{name}")]))
-        for name in names
-        if not only or name in only
-    ]
+    return [(name, load_config(base, [*common, *own])) for name, own in wanted if name in chosen]
 
 
 def _strings(value: object, where: str) -> list[str]:

@@ -6,18 +6,23 @@ It must never make a base parameter trainable.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from fl_core.config import LoraSettings
 from secagg.errors import SottoError
 
 __all__ = [
+    "adapted_layers",
     "assign_gradient",
     "attach_adapter",
+    "default_targets",
     "flat_adapter",
     "load_flat_adapter",
     "save_adapter",
@@ -27,13 +32,14 @@ __all__ = [
 
 
 def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
-    """Freeze `base` and add LoRA pairs to the layers named in `settings.targets`.
+    """Freeze `base` and add LoRA pairs to the layers that `settings` names.
 
     The initial value (A random, B zero) is public and depends only on `settings.seed`.
 
     Raises:
         SottoError: if a target matches no layer, or a layer of a kind that PEFT cannot adapt.
     """
+    targets: list[str] | str = list(settings.targets) or default_targets(base)
     names = {name.rpartition(".")[2] for name, _ in base.named_modules() if name}
     missing = [target for target in settings.targets if target not in names]
     if missing:
@@ -42,16 +48,56 @@ def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
-        target_modules=list(settings.targets),
+        target_modules=targets,
+        layers_to_transform=_blocks(base, settings.blocks),
         rank_pattern=dict(settings.ranks),
         alpha_pattern=dict(settings.alphas),
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(settings.seed)
+        # PEFT finds GPT-2's transposed layers by itself, and says so each time.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
         try:
             return get_peft_model(base, config)
         except ValueError as error:
-            raise SottoError(f"lora.targets {settings.targets}: {str(error).splitlines()[0]}") from None
+            raise SottoError(f"lora.targets {targets}: {str(error).splitlines()[0]}") from None
+
+
+def default_targets(base: nn.Module) -> list[str] | str:
+    """The layers to adapt where none are named: the model's own `lora_targets`, PEFT's choice for its architecture, or
+    all linear layers but the output head.
+
+    Raises:
+        SottoError: for a model of which nothing is known.
+    """
+    own = getattr(base, "lora_targets", None)
+    if own is not None:
+        return list(own)
+    if not isinstance(base, PreTrainedModel):
+        raise SottoError("lora.targets is empty and this model has no default; allowed: names of its layers")
+    kind = base.config.model_type
+    known: list[str] | str = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind, "all-linear")
+    return known
+
+
+def _blocks(base: nn.Module, wanted: list[int]) -> list[int] | None:
+    """Numbers of the blocks to adapt, counted from 0; None for all."""
+    if not wanted:
+        return None
+    count = getattr(getattr(base, "config", None), "num_hidden_layers", 0)
+    wrong = [block for block in wanted if not -count <= block < count]
+    if wrong:
+        raise SottoError(
+            f"lora.blocks: {wrong[0]} is none of the model's {count} blocks; allowed: "
+            + (f"{-count} to {count - 1}" if count else "an empty list for a model without blocks")
+        )
+    return sorted({block % count for block in wanted})
+
+
+def adapted_layers(model: PeftModel) -> list[str]:
+    """Names of the layers that carry an adapter, without their position in the model, sorted."""
+    named = (name.partition(".lora_")[0] for name, _ in trainable_parameters(model))
+    return sorted({name.rpartition(".")[2] for name in named})
 
 
 def trainable_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -60,8 +106,8 @@ def trainable_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 
 def flat_adapter(model: nn.Module) -> Tensor:
-    """A copy of the adapter as one float32 vector `[p]`."""
-    return torch.cat([p.detach().flatten().to(torch.float32) for _, p in trainable_parameters(model)])
+    """A copy of the adapter as one float32 vector `[p]` on the CPU."""
+    return torch.cat([p.detach().flatten().to("cpu", torch.float32) for _, p in trainable_parameters(model)])
 
 
 def load_flat_adapter(model: nn.Module, theta: Tensor) -> None:
@@ -115,7 +161,7 @@ def unmoved_weights(model: nn.Module, before: Tensor, gradient: Tensor) -> list[
     return [
         name
         for (name, parameter), old, slope in parts
-        if bool(slope.any()) and torch.equal(parameter.detach().flatten().to(old.dtype), old)
+        if bool(slope.any()) and torch.equal(parameter.detach().flatten().to(old.device, old.dtype), old)
     ]
 
 

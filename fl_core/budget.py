@@ -18,7 +18,7 @@ from fl_core.privacy.events import MechanismEvent
 from fl_core.privacy.ledger import Ledger, opening_event
 from fl_core.privacy.rdp import ORDERS, epsilon_from_rdp, rdp_of
 from fl_core.privacy.views import against_aggregators, against_recipients, local
-from fl_core.privacy_plan import PrivacyPlan, budget_view
+from fl_core.privacy_plan import PrivacyPlan, budget_view, target_epsilon
 from secagg.errors import SottoError
 
 __all__ = ["VIEWS", "Budget", "BudgetExhausted"]
@@ -55,7 +55,7 @@ class Budget:
         Raises:
             BudgetExhausted: with the epsilon that it would have reached.
         """
-        target = self._config.privacy.epsilon
+        target = target_epsilon(self._config)
         if target is None:
             return
         view = budget_view(self._config)

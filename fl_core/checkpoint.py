@@ -8,7 +8,6 @@ loading can never execute anything.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +34,7 @@ class Checkpoint:
         optimizer: server optimiser state.
         ledger_lines: lines in the ledger at that moment.
         ledger_head: hash of its last line.
-        clip_norm: that of the next round, with adaptive clipping; None with a fixed one.
+        clip_norm: adaptive clipping's norm for the next round; None with fixed clipping.
     """
 
     round: int
@@ -57,14 +56,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "first": checkpoint.optimizer.first,
         "second": checkpoint.optimizer.second,
     }
-    facts: dict[str, int | float | str] = {
+    facts = {
         "round": checkpoint.round,
         "optimizer_steps": checkpoint.optimizer.steps,
         "ledger_lines": checkpoint.ledger_lines,
         "ledger_head": checkpoint.ledger_head,
+        "clip_norm": checkpoint.clip_norm,
     }
-    if checkpoint.clip_norm is not None:
-        facts["clip_norm"] = checkpoint.clip_norm
     write_atomically(_path(folder, checkpoint.round), save(tensors, {"sotto": json.dumps(facts)}))
     for old in sorted(folder.glob("round-*.safetensors"))[:-_KEEP]:
         old.unlink(missing_ok=True)
@@ -85,18 +83,15 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
             facts = json.loads((handle.metadata() or {})["sotto"])
             theta, first, second = (handle.get_tensor(name) for name in ("theta", "first", "second"))
         state = OptimizerState(first, second, int(facts["optimizer_steps"]))
-        clip_norm = None if facts.get("clip_norm") is None else float(facts["clip_norm"])
-        checkpoint = Checkpoint(
-            int(facts["round"]), theta, state, int(facts["ledger_lines"]), str(facts["ledger_head"]), clip_norm
-        )
+        norm = facts.get("clip_norm")
+        lines, head = int(facts["ledger_lines"]), str(facts["ledger_head"])
+        checkpoint = Checkpoint(int(facts["round"]), theta, state, lines, head, None if norm is None else float(norm))
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise StorageError(
             f"checkpoint {path} is damaged ({type(error).__name__}); remove it to go on from the one before"
         ) from None
     if not (theta.shape == first.shape == second.shape and bool(torch.isfinite(theta).all())):
         raise StorageError(f"checkpoint {path} holds tensors that do not fit together; remove it")
-    if clip_norm is not None and not (math.isfinite(clip_norm) and clip_norm > 0):
-        raise StorageError(f"checkpoint {path} holds a clip norm of {clip_norm}; remove it")
     return checkpoint
 
 

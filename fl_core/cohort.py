@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_core.adaptive_clipping import RoundClip, norm_bits
+from fl_core.adaptive_clipping import RoundClip, signed_bits
 from fl_core.client import local_update
 from fl_core.config import RunConfig
 from fl_core.private_gradient import PrivateGradient
@@ -40,7 +40,7 @@ class Diagnostics:
     loss_sum: float = 0.0
 
     def row(self) -> dict[str, float]:
-        """Metrics by name, all of them prefixed so that nobody takes them for released ones; none without samples."""
+        """For a round's metrics; empty if no record took part."""
         if not self.samples:
             return {}
         return {
@@ -57,8 +57,8 @@ class Contributions:
 
     Attributes:
         clients: client ids `[n]`.
-        totals: int64 grid steps `[n, p]`, each client's sum (unit example) or update (unit client); with adaptive
-            clipping `[n, p + 1]`, the last coordinate telling of norms.
+        totals: int64 grid steps `[n, p]`, each client's sum (unit example) or update (unit client); `[n, p + 1]` with
+            adaptive clipping.
     """
 
     clients: tuple[int, ...]
@@ -82,7 +82,7 @@ def contributions(
         clients: ids of the clients that are there this round.
         streams: each client's own keystream of this round; only its coins are drawn here.
         config: unit, sampling rate, batch size.
-        clip: clip norm and grid of this round.
+        clip: norm, grid, and adaptive clipping's bit, which then is the last coordinate.
         diagnostics: counters, updated in place.
     """
     chunk = max(1, _CHUNK_BYTES // (8 * len(theta)))
@@ -110,8 +110,9 @@ def _example_totals(
     ]
     records = np.concatenate(sampled) if sampled else np.zeros(0, np.int64)
     owners = np.repeat(np.arange(len(clients)), [len(ids) for ids in sampled])
-    gradient = PrivateGradient(task.model, clip.clip_norm, clip.scale)
-    totals = torch.zeros(len(clients), clip.message_length(gradient.length), dtype=torch.int64)
+    gradient = PrivateGradient(task.model, clip.norm, clip.scale)
+    totals = torch.zeros(len(clients), gradient.length + (clip.bit > 0), dtype=torch.int64)
+    device = next(task.model.parameters()).device
     size = config.engine.batch_size
     for start in range(0, len(records), size):
         rows = owners[start : start + size]
@@ -119,12 +120,13 @@ def _example_totals(
         result = gradient(
             task.batch(records[start : start + size]),
             task.loss,
-            segments=torch.from_numpy(rows - first),
+            segments=torch.from_numpy(rows - first).to(device),
             num_segments=last - first + 1,
         )
-        totals[first : last + 1, : gradient.length] += result.total
-        if clip.weight:
-            totals[:, -1].index_add_(0, torch.from_numpy(rows), norm_bits(clip, result.norms, result.accepted))
+        totals[first : last + 1, : gradient.length] += result.total.cpu()
+        if clip.bit:
+            bits = signed_bits(result.norms, result.accepted, clip).cpu()
+            totals[:, -1].index_add_(0, torch.from_numpy(rows), bits)
         _count(diagnostics, len(rows), result.clipped, result.nonfinite, result.losses)
     return totals
 
@@ -138,16 +140,15 @@ def _client_totals(
     clip: RoundClip,
     diagnostics: Diagnostics,
 ) -> Tensor:
-    totals = torch.zeros(len(clients), clip.message_length(len(theta)), dtype=torch.int64)
+    totals = torch.zeros(len(clients), len(theta) + (clip.bit > 0), dtype=torch.int64)
     for row, (client, stream) in enumerate(zip(clients, streams, strict=True)):
         if not poisson_coin(config.federation.sample_rate, stream.child("sample")):
             continue
         update = local_update(task, theta, task.clients[client], config.client, stream.child("order"))[None]
-        result = clip_and_sum_counted(update, squared_norms(update), clip.clip_norm, scale=clip.scale)
+        result = clip_and_sum_counted(update, squared_norms(update), clip.norm, scale=clip.scale)
         totals[row, : len(theta)] = result.total
-        if clip.weight:
-            # A client without records has an update of norm 0, which is below every clip norm and is told as such.
-            totals[row, -1] = norm_bits(clip, result.norms, result.accepted)[0]
+        if clip.bit:
+            totals[row, -1] = signed_bits(result.norms, result.accepted, clip)[0]
         _count(diagnostics, 1, result.clipped, result.nonfinite, torch.zeros(0))
     return totals
 

@@ -37,10 +37,13 @@ class DataConfig:
 
     name: str = "mnist"
     classes: list[int] = field(default_factory=list)  # keep only these labels; empty: all
-    partition: str = "iid"  # iid | dirichlet
+    partition: str = "iid"  # iid | dirichlet | natural (posts only: a client for each of the largest users)
     alpha: float = 0.5  # of the Dirichlet partition
     seed: int = 0  # public: the division of a public benchmark, not a secret
-    fallback: str = "digits"  # embedded set used, and named, when `name` is neither on disk nor reachable; or refuse
+    # embedded (digits or topics are used, and named, when `name` is neither on disk nor reachable) | refuse
+    fallback: str = "embedded"
+    sequence_length: int = 20  # posts only: most tokens of one record, the end-of-text token before it included
+    test_sequences: int = 2000  # posts only: scored while rounds run; all of them before the first and after the last
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ class PretrainConfig:
 class ModelConfig:
     """The frozen base model."""
 
-    name: str = "cnn"
+    name: str = "cnn"  # of images
+    base: str = "mini"  # of posts: mini (ships), a folder, or a hub name such as distilgpt2: any causal language model
+    quantisation: str = "none"  # none | 8bit | 4bit: of a language model's frozen weights (bitsandbytes, CUDA)
     channels: list[int] = field(default_factory=lambda: [16, 32])
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
 
@@ -72,7 +77,8 @@ class LoraSettings:
 
     rank: int = 4
     alpha: float = 8.0
-    targets: list[str] = field(default_factory=lambda: ["fc"])
+    targets: list[str] = field(default_factory=list)  # layer names; empty: what suits the architecture
+    blocks: list[int] = field(default_factory=list)  # of a language model, -1 its last; empty: all
     ranks: dict[str, int] = field(default_factory=dict)  # layers whose rank is not `rank`
     alphas: dict[str, float] = field(default_factory=dict)  # layers whose alpha is not `alpha`
     seed: int = 0  # public initial value of the adapter
@@ -99,10 +105,10 @@ class PrivacyConfig:
     epsilon: float | None = None
     noise_multiplier: float | None = None
     delta: float = 1e-5
-    clip_norm: float = 1.0  # with clipping adaptive: of the first round
-    clipping: str = "fixed"  # fixed | adaptive: the clip norm follows a quantile of the norms, told in the opened sum
-    clip_quantile: float = 0.5  # adaptive: fraction of the norms that shall be at or below the clip norm
-    clip_learning_rate: float = 0.2  # adaptive: of the clip norm's logarithm, per round and unit of that fraction
+    clip_norm: float = 1.0  # with adaptive clipping, of the first round
+    clipping: str = "fixed"  # fixed | adaptive: the norm follows a quantile of the contributions' (0.5 % more noise)
+    clip_quantile: float = 0.5  # share of contributions that adaptive clipping leaves whole
+    clip_learning_rate: float = 0.2
     scale_bits: int = 20  # grid steps per unit: 2^scale_bits
     insecure_seed: int | None = None  # test mode: seeded noise, sampling and shares; the run is NOT private
 
@@ -160,6 +166,9 @@ class SimulationConfig:
 
     noise: str = "per_client"  # per_client | aggregate (the sum's noise drawn once)
     dropout: float = 0.0  # probability that a client vanishes in a round before it sends
+    # Extrapolation to so many clients: as much noise as their average would have, on these clients' data. What is
+    # opened of these clients is far less private than privacy.epsilon; ledger and output say how much less.
+    noise_cohort: int | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +180,8 @@ class EngineConfig:
     checkpoint_every: int = 1  # a killed process loses, and has paid for, at most the rounds since
     threads: int | None = None
     keep_features: bool = True  # compute once what the frozen layers before all adapted ones give
+    features_gib: float = 4.0  # most memory for it; a language model that needs more computes them in every round
+    device: str = "auto"  # auto (cuda if there is one) | cpu | cuda
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,14 @@ def check(config: RunConfig, where: str) -> None:
         config.aggregation,
         config.engine,
     )
-    choice("data.partition", d.partition, "iid", "dirichlet")
+    choice("data.partition", d.partition, "iid", "dirichlet", "natural")
+    choice("data.fallback", d.fallback, "embedded", "refuse")
+    need(d.sequence_length >= 2, "data.sequence_length", d.sequence_length, "2 or more")
+    need(d.test_sequences >= 1, "data.test_sequences", d.test_sequences, "1 or more")
     need(_positive(d.alpha), "data.alpha", d.alpha, "a number above 0")
     choice("privacy.unit", p.unit, "example", "client")
     choice("privacy.trust", p.trust, "none", "central", "local", "distributed")
     choice("privacy.mechanism", p.mechanism, "gaussian", "discrete_gaussian", "skellam")
-    choice("privacy.clipping", p.clipping, "fixed", "adaptive")
     choice("noise.by", config.noise.by, "clients", "aggregators", "both")
     choice("noise.dropout", config.noise.dropout, "oversize", "xnoise")
     choice("aggregation.backend", a.backend, "plaintext", "smpc")
@@ -54,6 +56,10 @@ def check(config: RunConfig, where: str) -> None:
     choice("server.optimizer", s.optimizer, "sgd", "momentum", "adam")
     choice("server.schedule", s.schedule, "constant", "cosine", "linear")
     choice("model.name", config.model.name, "cnn")
+    need(config.model.base.strip() != "", "model.base", "empty", "mini, a folder or a hub name")
+    choice("model.quantisation", config.model.quantisation, "none", "8bit", "4bit")
+    choice("engine.device", e.device, "auto", "cpu", "cuda")
+    need(_positive(e.features_gib), "engine.features_gib", e.features_gib, "a number above 0")
 
     need(f.clients >= 1, "federation.clients", f.clients, "1 or more")
     need(f.rounds >= 1, "federation.rounds", f.rounds, "1 or more")
@@ -71,6 +77,9 @@ def check(config: RunConfig, where: str) -> None:
         f"0 to federation.n_min - 1 ({config.n_min - 1})",
     )
     need(_MIN_CLIP_NORM <= p.clip_norm < math.inf, "privacy.clip_norm", p.clip_norm, f"{_MIN_CLIP_NORM:g} or more")
+    choice("privacy.clipping", p.clipping, "fixed", "adaptive")
+    need(0 < p.clip_quantile < 1, "privacy.clip_quantile", p.clip_quantile, "above 0 and below 1")
+    need(_positive(p.clip_learning_rate), "privacy.clip_learning_rate", p.clip_learning_rate, "a number above 0")
     need(0 < p.delta < 1, "privacy.delta", p.delta, "above 0 and below 1")
     need(4 <= p.scale_bits <= 40, "privacy.scale_bits", p.scale_bits, "4 to 40")
     need(
@@ -79,7 +88,6 @@ def check(config: RunConfig, where: str) -> None:
         p.clip_norm * 2**p.scale_bits,
         "1 to 2^40 grid steps",
     )
-    _check_clipping(config, need)
     if p.trust == "none":
         need(
             p.epsilon is None and p.noise_multiplier is None,
@@ -113,6 +121,19 @@ def check(config: RunConfig, where: str) -> None:
         f"{config.simulation.dropout} while federation.n_min asks for all {f.clients} clients",
         "0, or federation.n_min below federation.clients",
     )
+    cohort = config.simulation.noise_cohort
+    need(
+        cohort is None or cohort > f.clients,
+        "simulation.noise_cohort",
+        cohort,
+        f"more than federation.clients ({f.clients}), or null",
+    )
+    need(
+        cohort is None or p.trust in ("central", "distributed"),
+        "simulation.noise_cohort",
+        f"{cohort} while privacy.trust is {p.trust}",
+        "null, or privacy.trust central or distributed (noise that does not grow with the clients)",
+    )
     need(_positive(s.learning_rate), "server.learning_rate", s.learning_rate, "a number above 0")
     need(0 <= s.momentum < 1, "server.momentum", s.momentum, "0 to below 1")
     need(0 <= s.beta2 < 1, "server.beta2", s.beta2, "0 to below 1")
@@ -123,12 +144,6 @@ def check(config: RunConfig, where: str) -> None:
     need(_positive(c.learning_rate), "client.learning_rate", c.learning_rate, "a number above 0")
     need(config.lora.rank >= 1, "lora.rank", config.lora.rank, "1 or more")
     need(_positive(config.lora.alpha), "lora.alpha", config.lora.alpha, "a number above 0")
-    need(
-        len(config.lora.targets) >= 1,
-        "lora.targets",
-        config.lora.targets,
-        "at least one layer name, for example [fc]",
-    )
     for layer in (*config.lora.ranks, *config.lora.alphas):
         need(layer in config.lora.targets, f"lora.ranks or lora.alphas: {layer}", "not in lora.targets", "its layers")
     for layer, rank in config.lora.ranks.items():
@@ -143,26 +158,6 @@ def check(config: RunConfig, where: str) -> None:
     need(e.eval_every >= 1, "engine.eval_every", e.eval_every, "1 or more")
     need(e.checkpoint_every >= 1, "engine.checkpoint_every", e.checkpoint_every, "1 or more")
     need(e.threads is None or e.threads >= 1, "engine.threads", e.threads, "1 or more")
-
-
-def _check_clipping(config: RunConfig, need: _Need) -> None:
-    """Adaptive clipping: its settings, and room for the clip norm to move and for a coordinate of a tenth of it."""
-    p = config.privacy
-    need(0 < p.clip_quantile < 1, "privacy.clip_quantile", p.clip_quantile, "above 0 and below 1")
-    need(_positive(p.clip_learning_rate), "privacy.clip_learning_rate", p.clip_learning_rate, "a number above 0")
-    if p.clipping == "adaptive":
-        need(
-            p.clip_norm >= 1000 * _MIN_CLIP_NORM,
-            "privacy.clip_norm",
-            f"{p.clip_norm} while privacy.clipping is adaptive",
-            f"{1000 * _MIN_CLIP_NORM:g} or more (it may fall to a thousandth), or privacy.clipping fixed",
-        )
-        need(
-            10 <= p.clip_norm * 2**p.scale_bits <= 2**39,
-            "privacy.clip_norm * 2^privacy.scale_bits",
-            f"{p.clip_norm * 2**p.scale_bits} while privacy.clipping is adaptive",
-            "10 to 2^39 grid steps (norms are told in a coordinate of a tenth of them), or privacy.clipping fixed",
-        )
 
 
 def _check_noise(config: RunConfig, need: _Need) -> None:

@@ -6,20 +6,19 @@ added and what is accounted cannot disagree. Every circumstance that weakens the
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import cast
 
-from fl_core.adaptive_clipping import AdaptiveClipping, RoundClip, joint_clip_steps, round_clip
+from fl_core.adaptive_clipping import bit_steps, joint_steps
 from fl_core.config import RunConfig
 from fl_core.privacy.calibration import calibrate
-from fl_core.privacy.ledger import LedgerHeader, Opening
+from fl_core.privacy.ledger import LedgerHeader
 from secagg.encoding import FixedPoint
 from secagg.errors import EncodingError
 from secagg.messages import RoundNoise
 from secagg.noise_shares import NoisePlan, plan_noise
 
-__all__ = ["PrivacyPlan", "budget_view", "ledger_header", "ledger_opening", "plan_privacy", "warnings_of"]
+__all__ = ["PrivacyPlan", "budget_view", "ledger_header", "plan_privacy", "target_epsilon", "warnings_of"]
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,7 @@ class PrivacyPlan:
         warnings: sentences for the ledger and the output.
         ring_bits: width of the ring; no sum of the run wraps around in it.
         norm_bound: L2 bound in grid steps that each client's vector is checked against; 0: no check.
-        parameters: coordinates of the adapter p; a message has one more with adaptive clipping.
-        clip_norm: of every round, or of the first.
-        adaptive: how the clip norm follows the norms; None: it does not.
+        bit: grid steps of adaptive clipping's extra coordinate, the last of a message; 0 without it.
     """
 
     grid: FixedPoint
@@ -46,15 +43,17 @@ class PrivacyPlan:
     warnings: tuple[str, ...]
     ring_bits: int
     norm_bound: int
-    parameters: int
-    clip_norm: float
-    adaptive: AdaptiveClipping | None
+    bit: int = 0
 
-    def clip_of_round(self, clip_norm: float | None) -> RoundClip:
-        """What a round does to each contribution; `clip_norm` is that of the round with adaptive clipping."""
-        if self.adaptive is None:
-            return RoundClip(self.clip_norm, self.grid.scale)
-        return round_clip(self.adaptive, self.clip_norm if clip_norm is None else clip_norm)
+    @property
+    def parameters(self) -> int:
+        """Coordinates of the adapter."""
+        return self.length - (self.bit > 0)
+
+    @property
+    def bound(self) -> float:
+        """L2 bound of one protected contribution, its extra coordinate included."""
+        return self.noise.clip_steps / self.grid.scale
 
     def round_noise(self) -> RoundNoise:
         """What the aggregators add to and remove from every sum."""
@@ -64,7 +63,7 @@ class PrivacyPlan:
         return RoundNoise(noise.mechanism, noise.aggregator_std, noise.components)
 
 
-def plan_privacy(config: RunConfig, parameters: int, contributions: int) -> PrivacyPlan:
+def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyPlan:
     """Calibrate (if an epsilon is asked for) and size the noise.
 
     The epsilon is met by the view of `budget_view` with n_min survivors, `colluders` of them dishonest, all but one
@@ -73,7 +72,7 @@ def plan_privacy(config: RunConfig, parameters: int, contributions: int) -> Priv
 
     Args:
         config: the resolved configuration.
-        parameters: coordinates of the adapter.
+        length: coordinates of the adapter.
         contributions: most protected contributions in one sum (records, or clients), which must fit the ring.
 
     Raises:
@@ -81,11 +80,11 @@ def plan_privacy(config: RunConfig, parameters: int, contributions: int) -> Priv
     """
     p, f, a = config.privacy, config.federation, config.aggregation
     grid = FixedPoint(2**p.scale_bits)
-    clip_steps, length, adaptive = grid.clip_steps(p.clip_norm), parameters, None
+    clip_steps = grid.clip_steps(p.clip_norm)
+    bit = 0
     if p.clipping == "adaptive":
-        adaptive = AdaptiveClipping(p.clip_norm, grid.scale, p.clip_quantile, p.clip_learning_rate)
-        # From here on as if the contributions had always been that long and that large: the whole cost is in these two.
-        clip_steps, length = joint_clip_steps(adaptive), parameters + 1
+        bit = bit_steps(clip_steps)
+        clip_steps, length = joint_steps(clip_steps, bit), length + 1
     multiplier = 0.0
     if p.trust != "none":
         multiplier = p.noise_multiplier or calibrate(
@@ -98,6 +97,10 @@ def plan_privacy(config: RunConfig, parameters: int, contributions: int) -> Priv
             dimension=length,
             scale=clip_steps,
         )
+    cohort = config.simulation.noise_cohort
+    if cohort is not None:
+        # The average of `cohort` clients has noise z C / cohort; a sum over fewer needs less for the same average.
+        multiplier *= f.clients / cohort
     noise = plan_noise(
         p.mechanism,
         p.trust,
@@ -119,9 +122,7 @@ def plan_privacy(config: RunConfig, parameters: int, contributions: int) -> Priv
         ring_bits=_ring_bits(config, grid, noise, contributions),
         # A client's vector is one contribution with unit client, and has no norm to keep to with unit example.
         norm_bound=clip_steps if a.norm_check else 0,
-        parameters=parameters,
-        clip_norm=p.clip_norm,
-        adaptive=adaptive,
+        bit=bit,
     )
 
 
@@ -130,7 +131,7 @@ def _ring_bits(config: RunConfig, grid: FixedPoint, noise: NoisePlan, contributi
     # Only what is opened has to fit: noise that is removed before may wrap around.
     counts = range(config.n_min, config.federation.clients + 1) if noise.components else [config.federation.clients]
     largest = max(noise.sum_std(survivors) for survivors in counts)
-    narrowest = grid.ring_bits(contributions, config.privacy.clip_norm, largest)
+    narrowest = grid.ring_bits(contributions, noise.clip_steps / grid.scale, largest)
     if config.aggregation.norm_check:
         return 64
     chosen = config.aggregation.ring_bits
@@ -158,8 +159,7 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         mechanism=config.privacy.mechanism,
         neighbouring="zero_out",
         delta=config.privacy.delta,
-        # With adaptive clipping the bound of the whole contribution, its coordinate about norms included.
-        clip_norm=plan.clip_norm if plan.adaptive is None else plan.noise.clip_steps / plan.grid.scale,
+        clip_norm=plan.bound if plan.bit else config.privacy.clip_norm,
         scale=plan.noise.clip_steps,
         dimension=plan.length,
         sample_rate=config.federation.sample_rate,
@@ -170,7 +170,7 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         backend=config.aggregation.backend,
         noise_source="system" if config.privacy.insecure_seed is None else "seeded",
         simulation_noise=config.simulation.noise,
-        target_epsilon=config.privacy.epsilon,
+        target_epsilon=target_epsilon(config),
         warnings=(*plan.warnings, *notes),
         noise_by=config.noise.by,
         noise_dropout="xnoise" if plan.noise.components else "oversize",
@@ -180,17 +180,9 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
     )
 
 
-def ledger_opening(plan: PrivacyPlan, number: int, attempt: int, clients: frozenset[int]) -> Opening:
-    """The ledger's entry of round `number`, opened for the `attempt`-th time (from 0), over `clients`."""
-    noise = plan.noise
-    return Opening(
-        round=number,
-        attempt=attempt,
-        survivors=len(clients),
-        set_digest=hashlib.sha256(",".join(str(c) for c in sorted(clients)).encode()).hexdigest(),
-        sigma_steps=noise.server_std if noise.trust == "central" else noise.share_std(len(clients)),
-        noise_multiplier=noise.sum_multiplier(len(clients)),
-    )
+def target_epsilon(config: RunConfig) -> float | None:
+    """The epsilon that a run must not exceed; none in an extrapolation, which spends far more than it asks for."""
+    return config.privacy.epsilon if config.simulation.noise_cohort is None else None
 
 
 def budget_view(config: RunConfig) -> str:
@@ -213,6 +205,13 @@ def warnings_of(config: RunConfig) -> tuple[str, ...]:
     if p.mechanism == "gaussian" and p.trust != "none":
         found.append(
             "gaussian: epsilon is that of the idealised real-valued mechanism, not of the rounded floats that ran"
+        )
+    cohort = config.simulation.noise_cohort
+    if cohort is not None:
+        asked = f"epsilon {p.epsilon:g}" if p.epsilon is not None else f"noise multiplier {p.noise_multiplier:g}"
+        found.append(
+            f"extrapolation: the noise that an average over {cohort:,} clients would have at {asked}, on "
+            f"{config.federation.clients:,} clients' data; these clients have the epsilons of this ledger, not that one"
         )
     if config.simulation.dropout > 0:
         found.append(f"simulation: each client vanished with probability {config.simulation.dropout} in each round")

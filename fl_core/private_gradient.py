@@ -38,7 +38,6 @@ class ClippedSum:
         total: `[p]`, or `[segments, p]`; int64 grid steps if a scale was given.
         norms: `[b]` float64, per-sample L2 norms before clipping. Private: never leaves the client.
         losses: `[b]` per-sample losses. Private: never leaves the client.
-        accepted: `[b]` bool, False for samples that contributed zero. Private: never leaves the client.
         clipped: samples above the clip norm.
         nonfinite: samples that contributed zero because their gradient was not finite.
     """
@@ -52,9 +51,15 @@ class ClippedSum:
         return torch.cat([part.norms for part in self.parts]) if self.parts else self.losses.to(torch.float64)
 
     @property
-    def accepted(self) -> Tensor:  # noqa: D102
-        counts = [torch.isfinite(part.norms) if part.accepted is None else part.accepted for part in self.parts]
-        return torch.cat(counts) if counts else self.losses.to(torch.bool)
+    def accepted(self) -> Tensor:
+        """Bool `[b]`, False for samples that contributed zero because their gradient was not finite."""
+        every = torch.ones(len(self.losses), dtype=torch.bool, device=self.losses.device)
+        whole = [part.accepted if part.accepted is not None else None for part in self.parts]
+        if all(part is None for part in whole):
+            return every
+        sizes = [len(part.norms) for part in self.parts]
+        pieces = zip(whole, torch.split(every, sizes), strict=True)
+        return torch.cat([ones if part is None else part for part, ones in pieces])
 
     @property
     def clipped(self) -> int:  # noqa: D102

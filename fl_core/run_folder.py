@@ -19,11 +19,15 @@ from typing import IO, Any
 
 from secagg.errors import SottoError
 
-__all__ = ["RunFolder", "StorageError", "lock_folder", "storage_errors", "write_atomically"]
+__all__ = ["FolderInUse", "RunFolder", "StorageError", "lock_folder", "storage_errors", "write_atomically"]
 
 
 class StorageError(SottoError):
     """The run folder cannot be used or written."""
+
+
+class FolderInUse(StorageError):
+    """Another process holds the folder."""
 
 
 @contextlib.contextmanager
@@ -61,7 +65,8 @@ def lock_folder(path: Path) -> IO[str]:
     """Make the folder if need be and hold its lock until the returned file is closed.
 
     Raises:
-        StorageError: if another process holds it, or it cannot be written.
+        FolderInUse: if another process holds it.
+        StorageError: if it cannot be written.
     """
     with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -70,7 +75,7 @@ def lock_folder(path: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
-        raise StorageError(f"{path} is in use by another run; wait for it or choose another --out") from None
+        raise FolderInUse(f"{path} is in use by another run; wait for it or choose another --out") from None
     return lock
 
 

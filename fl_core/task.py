@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor
 
-__all__ = ["FederatedTask"]
+__all__ = ["WHOLE", "FederatedTask"]
+
+WHOLE = "whole/"  # prefix of scores on all of the test data, beside those on the part that every round is scored on
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,9 @@ class FederatedTask:
         clients: record indices of each client, `[n_i]` int64; an empty client is legal.
         batch: record indices -> the model's inputs, as `fl_core.batches.forward` takes them.
         loss: `(model_output, inputs) -> [b]`.
-        evaluate: scores of the model on public test data.
+        evaluate: scores of the model on public test data, `accuracy` among them.
+        evaluate_whole: as `evaluate`, on all of the test data where that was too much for every round; before the first
+            and after the last round.
         source: where the records come from, in words.
         notes: what a reader of the results must know (a stand-in data set, say).
     """
@@ -39,6 +43,7 @@ class FederatedTask:
     loss: Callable[[Any, Any], Tensor]
     evaluate: Callable[[PeftModel], dict[str, float]]
     source: str
+    evaluate_whole: Callable[[PeftModel], dict[str, float]] | None = None
     notes: tuple[str, ...] = ()
 
     @property

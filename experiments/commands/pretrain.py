@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,11 +32,12 @@ def pretrain(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object, nothing else")] = False,
 ) -> None:
-    """Train a GPT-2-architecture base on public text; the folder loads with transformers and as `model.name`."""
+    """Train a GPT-2-architecture base on public text; the folder loads with transformers and as `model.base`."""
     from experiments.language.recipe import load_recipe
 
     parsed = load_recipe(recipe, overrides or [])
     from experiments.display import StepProgress
+    from experiments.language.model_folder import score_text
     from experiments.language.run_pretraining import run_pretraining
 
     folder = out or Path("models") / recipe.stem
@@ -52,12 +54,12 @@ def pretrain(
         try:
             scores = run_pretraining(parsed, folder, resume, overwrite, progress.say, show)
         except KeyboardInterrupt:
-            again = " ".join(["sotto pretrain", str(recipe), *(overrides or []), "--out", str(folder), "--resume"])
+            again = shlex.join(["sotto", "pretrain", str(recipe), *(overrides or []), "--out", str(folder), "--resume"])
             print(f"\ninterrupted; every finished step is kept. To go on: {again}", file=sys.stderr)
             raise typer.Exit(130) from None
     if as_json:
         print(json.dumps({"folder": str(folder), **scores}, sort_keys=True, allow_nan=False))
         return
     for name, value in scores.items():
-        print(f"{name}: {value:,.4g}")
-    print(f"model: {folder} (sotto run CONFIG.yaml model.name={folder})")
+        print(f"{name}: {score_text(value)}")
+    print(f"model: {folder} (sotto run CONFIG.yaml model.base={folder})")

@@ -21,10 +21,12 @@ def report(
     title: Annotated[str, typer.Option(help="Title of the figure")] = "accuracy by round",
 ) -> None:
     """Draw accuracy by round of several runs and write one table (Markdown and JSON)."""
+    from experiments.arms import arms_of
     from experiments.display import print_table
-    from experiments.report import load_runs, write_report
+    from experiments.report import arm_table, load_runs, write_report
 
     runs = load_runs(folders)
     write_report(runs, out, title)
-    print_table([summary for _, _, summary in runs], [name for name, _, _ in runs])
+    arms = arms_of(runs)
+    print_table(*arm_table(arms), [arm.name for arm in arms])
     print(f"written: {out}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -56,24 +56,35 @@ def sweep(
     only: Annotated[list[str] | None, typer.Option(help="Names of runs; default all")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress")] = False,
 ) -> None:
-    """Run several variants of one configuration; runs that are done are kept, interrupted ones go on."""
+    """Run several variants of one configuration; runs that are done are kept, interrupted ones go on.
+
+    Several of these commands may share one folder: each takes the runs that no other is at.
+    """
     from experiments.sweeps import load_sweep
 
     variants = load_sweep(plan, only or [])
+    from experiments.arms import arms_of
     from experiments.display import RoundProgress, print_table
-    from experiments.report import load_runs, write_report
+    from experiments.report import arm_table, load_runs, write_report
     from experiments.runs import execute
+    from fl_core.run_folder import FolderInUse
 
+    done, elsewhere = [], []
     for number, (name, parsed) in enumerate(variants, 1):
         folder = out / name
-        if (folder / "summary.json").exists():
-            continue
-        with RoundProgress(
-            parsed.federation.rounds, silent=quiet, title=f"{name} ({number}/{len(variants)})"
-        ) as progress:
-            started = (folder / "config.yaml").exists()
-            execute(parsed, folder, started, False, progress.say, progress.round)
-    runs = load_runs([out / name for name, _ in variants])
+        title = f"{name} ({number}/{len(variants)})"
+        if not (folder / "summary.json").exists():
+            with RoundProgress(parsed.federation.rounds, silent=quiet, title=title) as progress:
+                started = (folder / "config.yaml").exists()
+                try:
+                    execute(parsed, folder, started, False, progress.say, progress.round)
+                except FolderInUse:
+                    elsewhere.append(name)  # another `sotto sweep` works on the same grid
+                    continue
+        done.append(folder)
+    runs = load_runs(done)
+    if elsewhere:
+        print(f"left to another process: {', '.join(elsewhere)}; run this command again for the whole table")
     write_report(runs, out, plan.stem)
-    summaries: list[dict[str, Any]] = [summary for _, _, summary in runs]
-    print_table(summaries, [name for name, _, _ in runs])
+    arms = arms_of(runs)
+    print_table(*arm_table(arms), [arm.name for arm in arms])

@@ -1,9 +1,20 @@
-"""Image data sets: loading with verified checksums, a catalogue, and division over clients."""
+"""Data sets: loading with verified checksums, a catalogue, and division over clients."""
 
 from experiments.datasets.catalogue_entry import CatalogueEntry, FileStatus
 from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing, ImageData
-from experiments.datasets.partition import partition
-from experiments.datasets.registry import ImageSource, catalogue, image_names, load_images, register
+from experiments.datasets.partition import largest_owners, partition
+from experiments.datasets.posts import Posts
+from experiments.datasets.registry import (
+    ImageSource,
+    TextSource,
+    catalogue,
+    image_names,
+    load_images,
+    load_posts,
+    post_names,
+    register,
+    register_posts,
+)
 
 __all__ = [
     "CatalogueEntry",
@@ -12,9 +23,15 @@ __all__ = [
     "FileStatus",
     "ImageData",
     "ImageSource",
+    "Posts",
+    "TextSource",
     "catalogue",
     "image_names",
+    "largest_owners",
     "load_images",
+    "load_posts",
     "partition",
+    "post_names",
     "register",
+    "register_posts",
 ]

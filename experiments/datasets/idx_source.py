@@ -21,7 +21,7 @@ from experiments.datasets.idx import parse_idx
 from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing, ImageData
 from secagg.errors import SottoError
 
-__all__ = ["IdxSource", "data_root"]
+__all__ = ["IdxSource", "data_root", "md5_of"]
 
 
 def data_root() -> tuple[Path, str]:
@@ -82,7 +82,7 @@ class IdxSource:
         root, origin = data_root()
         folder = root / self.folder
         files = tuple(
-            FileStatus(folder / file, md5, _md5_of(folder / file))
+            FileStatus(folder / file, md5, md5_of(folder / file))
             for file, md5 in zip(self.FILES, self.md5, strict=True)
         )
         present = all(file.found_md5 is not None for file in files)
@@ -136,8 +136,8 @@ def _scale(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return images[:, None, :, :].astype(np.float32) / np.float32(255)
 
 
-def _md5_of(path: Path) -> str | None:
-    """The file's md5, or None when it cannot be read."""
+def md5_of(path: Path) -> str | None:
+    """The file's md5 (hex), or None when it cannot be read."""
     try:
         return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     except OSError:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from secagg.errors import SottoError
 
-__all__ = ["partition"]
+__all__ = ["largest_owners", "partition"]
 
 
 def partition(
@@ -67,6 +67,31 @@ def partition(
     else:
         raise SottoError(f"data.partition is {scheme!r}; allowed: iid, dirichlet")
     return tuple(np.sort(part) for part in parts)
+
+
+def largest_owners(owners: NDArray[np.int64], clients: int) -> tuple[NDArray[np.int64], ...]:
+    """The natural division: a client for each of the `clients` owners with the most records, largest first.
+
+    Which owners there are and how much they have is public in a simulation; records of other owners belong to nobody.
+
+    Args:
+        owners: int64 `[N]`, the owner of each record, in `0 .. owners - 1`.
+        clients: how many owners become clients, at least 1.
+
+    Returns:
+        One sorted int64 index array per client; owners with equally many records in the order of their numbers.
+
+    Raises:
+        SottoError: if there are fewer owners than clients.
+    """
+    sizes = np.bincount(owners)
+    present = int((sizes > 0).sum())
+    if not 1 <= clients <= present:
+        raise SottoError(f"federation.clients is {clients} but there are {present} users; allowed: 1 to {present}")
+    chosen = np.argsort(-sizes, kind="stable")[:clients]
+    order = np.argsort(owners, kind="stable").astype(np.int64)
+    ends = np.cumsum(sizes)
+    return tuple(order[ends[owner] - sizes[owner] : ends[owner]] for owner in chosen)
 
 
 def _dirichlet(

@@ -1,25 +1,40 @@
-"""Which image data sets exist: names, and where each comes from.
+"""Which data sets exist: names, and where each comes from.
 
-Takes a name; gives `ImageData`. A new data set is one line: `register(IdxSource(...))`. It must never hide
-where data came from: `ImageData.source` says it, and a wrong file is refused by its source.
+Takes a name; gives `ImageData` or `Posts`. A new data set is one line: `register(IdxSource(...))` or
+`register_posts(PostSource(...))`. It must never hide where data came from: their `source` says it, and a wrong file is
+refused by its source.
 """
 
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import Protocol
 
 from experiments.datasets.catalogue_entry import CatalogueEntry
 from experiments.datasets.embedded import DigitsSource
+from experiments.datasets.embedded_posts import TopicsSource
 from experiments.datasets.idx_source import IdxSource
-from experiments.datasets.image_data import ImageData
+from experiments.datasets.image_data import DatasetMissing, ImageData
+from experiments.datasets.post_source import PostSource, posts_in
+from experiments.datasets.posts import Posts
 from secagg.errors import SottoError
 
-__all__ = ["ImageSource", "catalogue", "image_names", "load_images", "register"]
+__all__ = [
+    "ImageSource",
+    "TextSource",
+    "catalogue",
+    "image_names",
+    "load_images",
+    "load_posts",
+    "post_names",
+    "register",
+    "register_posts",
+]
 
 
 class ImageSource(Protocol):
-    """Where one data set comes from."""
+    """Where one image data set comes from."""
 
     @property
     def name(self) -> str:
@@ -32,44 +47,101 @@ class ImageSource(Protocol):
         """Whether it is here and intact, without loading or downloading it."""
 
 
-_SOURCES: dict[str, ImageSource] = {}
+class TextSource(Protocol):
+    """Where one set of posts comes from."""
+
+    @property
+    def name(self) -> str:
+        """Registry name."""
+
+    def load(self) -> Posts:
+        """The whole set."""
+
+    def describe(self) -> CatalogueEntry:
+        """Whether it is here and intact, without loading it."""
+
+
+_IMAGES: dict[str, ImageSource] = {}
+_POSTS: dict[str, TextSource] = {}
 
 
 def register(source: ImageSource) -> None:
-    """Make a data set known by its name.
+    """Make an image data set known by its name.
 
     Raises:
         SottoError: if the name is taken; two sources of one name would make a run irreproducible.
     """
-    if source.name in _SOURCES:
-        raise SottoError(f"data set {source.name} is registered already; allowed: a name not in {image_names()}")
-    _SOURCES[source.name] = source
+    _refuse_taken(source.name)
+    _IMAGES[source.name] = source
+
+
+def register_posts(source: TextSource) -> None:
+    """Make a set of posts known by its name.
+
+    Raises:
+        SottoError: if the name is taken.
+    """
+    _refuse_taken(source.name)
+    _POSTS[source.name] = source
 
 
 def image_names() -> list[str]:
-    """Known names, sorted."""
-    return sorted(_SOURCES)
+    """Known image data sets, sorted."""
+    return sorted(_IMAGES)
+
+
+def post_names() -> list[str]:
+    """Known sets of posts, sorted."""
+    return sorted(_POSTS)
 
 
 def load_images(name: str) -> ImageData:
-    """Load a data set by name.
+    """Load an image data set by name.
 
     Raises:
         SottoError: unknown name.
         DatasetMissing: not on disk and not reachable.
         DatasetCorrupt: on disk but not what was published.
     """
-    source = _SOURCES.get(name)
-    if source is None:
-        close = difflib.get_close_matches(name, image_names(), n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise SottoError(f"unknown data set {name!r}; {hint}allowed: {', '.join(image_names())}")
-    return source.load()
+    if name not in _IMAGES:
+        raise _unknown(name, image_names(), "")
+    return _IMAGES[name].load()
+
+
+def load_posts(name: str) -> Posts:
+    """Load a set of posts by name, or from any folder with `train.jsonl[.gz]` and `test.jsonl[.gz]`.
+
+    Raises:
+        SottoError: unknown name.
+        DatasetMissing: not on disk.
+        DatasetCorrupt: on disk but not what was published, or not posts.
+    """
+    if name in _POSTS:
+        return _POSTS[name].load()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return posts_in(folder, folder.name)
+    if folder.name != name:
+        raise DatasetMissing(f"data set {name} is no folder; allowed: {', '.join(post_names())}, or a folder of posts")
+    raise _unknown(name, [*image_names(), *post_names()], ", or a folder of posts")
 
 
 def catalogue() -> list[CatalogueEntry]:
     """Every known data set: where it would come from, whether it is here, whether its checksums hold."""
-    return [_SOURCES[name].describe() for name in image_names()]
+    images = [_IMAGES[name].describe() for name in image_names()]
+    return images + [_POSTS[name].describe() for name in post_names()]
+
+
+def _refuse_taken(name: str) -> None:
+    taken = [*image_names(), *post_names()]
+    if name in taken:
+        raise SottoError(f"data set {name} is registered already; allowed: a name not in {taken}")
+
+
+def _unknown(name: str, known: list[str], more: str) -> SottoError:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return SottoError(f"unknown data set {name!r}; {hint}allowed: {', '.join(known)}{more}")
 
 
 # md5 of train images, train labels, test images, test labels as published with each set.
@@ -100,3 +172,20 @@ register(
     )
 )
 register(DigitsSource())
+register_posts(
+    PostSource(
+        name="stackoverflow",
+        folder="stackoverflow",
+        md5=("dd55e5273fe783d7fd439ab4e41b7ef4", "15e635b6d4041f832f22ca7a3b7c8b65"),
+        note="posts of stackoverflow.com by user (CC BY-SA), not the TFF data set of that name",
+    )
+)
+register_posts(
+    PostSource(
+        name="stackexchange",
+        folder="stackexchange",
+        md5=("c03573f696f06751c32eb4fe0fff115b", "05e4c282afb3b2ca60529a071d22c23f"),
+        note="posts of 19 other Stack Exchange sites by user (CC BY-SA)",
+    )
+)
+register_posts(TopicsSource())

@@ -28,25 +28,28 @@ class Corpus:
     """Token streams, documents separated by the end-of-text token.
 
     Attributes:
-        train: int32 `[n]`, sources one after another, repeated as the recipe says.
+        train: int32 `[n]`, all sources one after another, then once more those that the recipe repeats.
         held_out: int32 `[m]`.
         held_out_characters: of the held-out documents.
+        once: how many tokens of `train` are all sources once, without repetitions.
     """
 
     train: NDArray[np.int32]
     held_out: NDArray[np.int32]
     held_out_characters: int
+    once: int
 
     def save(self, path: Path) -> None:
         """Write the streams to a `.npz` file."""
         with path.open("wb") as handle:
-            np.savez(handle, train=self.train, held_out=self.held_out, characters=self.held_out_characters)
+            numbers = np.array([self.held_out_characters, self.once])
+            np.savez(handle, train=self.train, held_out=self.held_out, numbers=numbers)
 
     @staticmethod
     def load(path: Path) -> Corpus:
         """Read what `save` wrote."""
         with np.load(path) as stored:
-            return Corpus(stored["train"], stored["held_out"], int(stored["characters"]))
+            return Corpus(stored["train"], stored["held_out"], *map(int, stored["numbers"]))
 
 
 def make_corpus(
@@ -71,11 +74,13 @@ def make_corpus(
     streams, kept, characters = [], [], 0
     for source in sources:
         on_progress(f"tokenising {source.path}")
-        streams += [token_stream(_kept(source, percent, False), tokenizer)] * source.repeat
+        streams.append(token_stream(_kept(source, percent, False), tokenizer))
         documents = list(_kept(source, percent, True))
         kept.append(token_stream(documents, tokenizer))
         characters += sum(map(len, documents))
-    corpus = Corpus(np.concatenate(streams), np.concatenate(kept), characters)
+    again = [s for stream, source in zip(streams, sources, strict=True) for s in [stream] * (source.repeat - 1)]
+    once = sum(map(len, streams))
+    corpus = Corpus(np.concatenate([*streams, *again]), np.concatenate(kept), characters, once)
     if len(corpus.train) == 0 or len(corpus.held_out) < 2:
         raise SottoError(
             f"text.sources give {len(corpus.train)} tokens to train on and {len(corpus.held_out)} held out; both are "

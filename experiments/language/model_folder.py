@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import os
+import tempfile
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from experiments.language.recipe import PretrainingRecipe
-from fl_core.run_folder import storage_errors, write_atomically
+from fl_core.run_folder import StorageError, storage_errors, write_atomically
 
-__all__ = ["write_base"]
+__all__ = ["score_text", "write_base"]
 
 
 def write_base(
@@ -29,12 +32,27 @@ def write_base(
         tokenizer: of the model.
         recipe: what it was trained by.
         scores: measured numbers by name, for the card.
+
+    Raises:
+        StorageError: if the disk is full or not writable; no file is half-written.
     """
+    rounded = copy.deepcopy(model).to("cpu", torch.float16).eval()
     with storage_errors(folder):
-        rounded = copy.deepcopy(model).to("cpu", torch.float16).eval()
-        rounded.save_pretrained(str(folder))
-        tokenizer.save_pretrained(str(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".model-", dir=folder) as beside:
+            try:
+                rounded.save_pretrained(beside)
+            except SafetensorError as error:  # its writer reports a full disk in its own way
+                raise StorageError(f"{folder} cannot be written: {error}; free space, then use --resume") from None
+            tokenizer.save_pretrained(beside)
+            for file in Path(beside).iterdir():
+                os.replace(file, folder / file.name)
     write_atomically(folder / "README.md", _card(model, recipe, scores).encode())
+
+
+def score_text(value: float) -> str:
+    """A score for people: whole from a thousand up, else four digits."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _card(model: GPT2LMHeadModel, recipe: PretrainingRecipe, scores: dict[str, float]) -> str:
@@ -50,8 +68,8 @@ def _card(model: GPT2LMHeadModel, recipe: PretrainingRecipe, scores: dict[str, f
         "# A small GPT-2 for federated fine-tuning",
         "",
         f"{parameters:,} parameters: {shape.layers} layers of width {shape.width}, {shape.heads} heads, "
-        f"{model.config.vocab_size:,} tokens, {shape.positions} positions. Made by `sotto pretrain`; weights rounded to "
-        "float16.",
+        f"{model.config.vocab_size:,} tokens, {shape.positions} positions. Made by `sotto pretrain`; weights "
+        "rounded to float16.",
         "",
         recipe.card.strip(),
         "",
@@ -60,10 +78,10 @@ def _card(model: GPT2LMHeadModel, recipe: PretrainingRecipe, scores: dict[str, f
         "",
         "| measured | |",
         "|---|---|",
-        *(f"| {name} | {value:,.4g} |" for name, value in scores.items()),
+        *(f"| {name} | {score_text(value)} |" for name, value in scores.items()),
         "",
-        f"Perplexities are per token of this vocabulary, on the {recipe.text.held_out_percent:g} % of the documents that "
-        "neither model nor vocabulary was trained on.",
+        f"Perplexities are per token of this vocabulary, on the {recipe.text.held_out_percent:g} % of the documents "
+        "that neither model nor vocabulary was trained on.",
         "",
         "It is a small model: fluent for a few words, with no knowledge to rely on.",
     ]

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,9 +24,13 @@ from experiments.language.corpus import Corpus
 from experiments.language.packing import blocks_of, epoch_order
 from experiments.language.recipe import PretrainingRecipe, ShapeSettings
 from experiments.language.training_state import TrainingFolder
+from fl_core.interruption import interruption_held_back
 from secagg.errors import SottoError
 
 __all__ = ["PretrainingReport", "Trainer", "new_model", "perplexity", "works_in_bfloat16"]
+
+_REPORT_EVERY = 50  # steps, and where the held-out text is measured
+_MAX_EXPONENT = 700.0  # exp of more is no float
 
 
 @dataclass(frozen=True)
@@ -83,18 +86,11 @@ class Trainer:
         try:
             while self.step < steps:
                 losses.append(self._step())
-                self.step += 1
                 if self.step % t.checkpoint_every == 0:
                     self._save()
-                every = min(t.eval_every, 50)
-                if self.step % every and self.step < steps:
+                if self.step % _REPORT_EVERY and self.step % t.eval_every and self.step < steps:
                     continue
-                loss = float(torch.stack(losses).mean())
-                if not math.isfinite(loss):
-                    raise SottoError(
-                        f"pre-training diverged at step {self.step}: the loss is {loss}; lower training.learning_rate "
-                        f"({t.learning_rate})"
-                    )
+                loss = self._finite(float(torch.stack(losses).mean()), "loss")
                 speed = len(losses) * t.batch_size * t.sequence_length / (time.perf_counter() - since)
                 reached = None
                 if self.step % t.eval_every == 0:
@@ -109,24 +105,38 @@ class Trainer:
     def held_out_perplexity(self, tokens: int | None = None) -> float:
         """Perplexity on the first `tokens` of the held-out text, or all of it."""
         stream = self.corpus.held_out if tokens is None else self.corpus.held_out[: tokens + 1]
-        blocks = blocks_of(stream, self.recipe.training.sequence_length)
-        return perplexity(self.model, torch.from_numpy(blocks.astype(np.int64)), self._autocast)
+        # Less text than one sequence is one shorter sequence.
+        blocks = blocks_of(stream, min(self.recipe.training.sequence_length, len(stream) - 1))
+        reached = perplexity(self.model, torch.from_numpy(blocks.astype(np.int64)), self._autocast)
+        return self._finite(reached, "held-out perplexity")
+
+    def _finite(self, value: float, what: str) -> float:
+        if math.isfinite(value):
+            return value
+        raise SottoError(
+            f"pre-training diverged by step {self.step}: the {what} is {value}; lower training.learning_rate "
+            f"({self.recipe.training.learning_rate})"
+        )
 
     def _step(self) -> Tensor:
         t = self.recipe.training
         ids = torch.from_numpy(self._batch(self.step).astype(np.int64)).to(self.device)
         self.model.train()
         total = torch.zeros((), device=self.device)
-        for part in ids.split(t.microbatch or t.batch_size):
-            with self._autocast():
-                logits = self.model(part[:, :-1]).logits
-                loss = F.cross_entropy(logits.flatten(0, 1).float(), part[:, 1:].flatten()) * (len(part) / len(ids))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(_step_seed(t.seed, self.step))  # dropout's
+            for part in torch.split(ids, t.microbatch or t.batch_size):
+                with self._autocast():
+                    logits = self.model(part[:, :-1]).logits
+                    loss = F.cross_entropy(logits.flatten(0, 1).float(), part[:, 1:].flatten()) * (len(part) / len(ids))
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), t.gradient_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step)
-        self.optimizer.step()
+        with interruption_held_back():  # weights and step number belong together
+            self.optimizer.step()
+            self.step += 1
         self.optimizer.zero_grad(set_to_none=False)  # kept: fresh memory costs more than clearing it
         return total
 
@@ -142,7 +152,9 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
 
     def _save(self) -> None:
-        self.folder.save(self.model, self.optimizer, self.step)
+        # Weights that diverged are good for nothing; the last sound checkpoint stays.
+        if all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            self.folder.save(self.model, self.optimizer, self.step)
 
 
 def new_model(shape: ShapeSettings, tokenizer: PreTrainedTokenizerFast, dropout: float, seed: int) -> GPT2LMHeadModel:
@@ -178,18 +190,19 @@ def learning_rate(recipe: PretrainingRecipe, step: int) -> float:
 def perplexity(
     model: GPT2LMHeadModel, blocks: Tensor, autocast: Callable[[], AbstractContextManager[None]], batch: int = 32
 ) -> float:
-    """exp of the mean loss over `blocks [n, t + 1]` (t inputs, t targets one further on)."""
+    """exp of the mean loss over `blocks [n, t + 1]` (t inputs, t targets one further on); inf if it is not a number."""
     was_training = model.training
     model.eval()
     total = 0.0
     device = next(model.parameters()).device
-    for part in _split(blocks, batch):
+    for part in torch.split(blocks, batch):
         ids = part.to(device)
         with autocast():
             logits = model(ids[:, :-1]).logits
         total += float(F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="sum"))
     model.train(was_training)
-    return math.exp(total / max(1, blocks.shape[0] * (blocks.shape[1] - 1)))
+    mean = total / (blocks.shape[0] * (blocks.shape[1] - 1))
+    return math.exp(mean) if mean < _MAX_EXPONENT else math.inf
 
 
 def works_in_bfloat16(precision: str, device: torch.device) -> bool:
@@ -197,13 +210,13 @@ def works_in_bfloat16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     fast: Callable[[], bool] | None = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return fast is not None and fast()
 
 
-def _split(blocks: Tensor, batch: int) -> Iterator[Tensor]:
-    yield from blocks.split(batch)
+def _step_seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
 
 
 def _optimizer(model: GPT2LMHeadModel, weight_decay: float, beta2: float, device: torch.device) -> torch.optim.AdamW:

@@ -13,6 +13,8 @@ from fl_core.config_file import load_yaml, merge_into
 
 __all__ = ["PretrainingRecipe", "ShapeSettings", "TextSettings", "TokenizerSettings", "TrainingSettings", "load_recipe"]
 
+ACTIVATIONS = ("gelu_pytorch_tanh", "gelu_new", "gelu", "relu", "silu", "tanh")  # transformers' names
+
 
 @dataclass(frozen=True)
 class TextSettings:
@@ -107,6 +109,7 @@ def _check(recipe: PretrainingRecipe, need: Callable[[bool, str, object, str], N
     need(0 < text.held_out_percent < 100, "text.held_out_percent", text.held_out_percent, "above 0 and below 100")
     for key in ("layers", "width", "heads", "positions"):
         need(getattr(shape, key) >= 1, f"shape.{key}", getattr(shape, key), "1 or more")
+    need(shape.activation in ACTIVATIONS, "shape.activation", repr(shape.activation), ", ".join(ACTIVATIONS))
     need(shape.width % shape.heads == 0, "shape.width", shape.width, f"a multiple of shape.heads ({shape.heads})")
     for key in ("tokens", "sequence_length", "batch_size", "eval_every", "eval_tokens", "checkpoint_every"):
         need(getattr(training, key) >= 1, f"training.{key}", getattr(training, key), "1 or more")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from experiments.language.corpus import make_corpus
 from experiments.language.model_folder import write_base
@@ -33,6 +34,7 @@ def run_pretraining(
         SottoError: for everything that a user can mend.
     """
     keep_freed_memory()
+    transformers_logging.disable_progress_bar()  # `on_progress` and `on_report` say what is being done
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
     started = time.perf_counter()
@@ -46,15 +48,17 @@ def run_pretraining(
         on_progress("")
         trainer.run(on_report)
         on_progress("measuring the held-out text")
+        text, test = corpus.train[: corpus.once], corpus.held_out
         scores = {
             "held-out perplexity": trainer.held_out_perplexity(),
-            "bigram perplexity (Kneser-Ney)": bigram_perplexity(corpus.train, corpus.held_out, len(tokenizer)),
-            "unigram perplexity": unigram_perplexity(corpus.train, corpus.held_out, len(tokenizer)),
+            "bigram perplexity (Kneser-Ney)": bigram_perplexity(text, test, len(tokenizer)),
+            "unigram perplexity": unigram_perplexity(text, test, len(tokenizer)),
             "held-out tokens": float(len(corpus.held_out)),
-            "different training tokens": float(len(corpus.train)),
+            "tokens of the text": float(corpus.once),
+            "tokens a pass, repetitions counted": float(len(corpus.train)),
             "characters a token": corpus.held_out_characters / len(corpus.held_out),
             "minutes of the last session": (time.perf_counter() - started) / 60,
         }
         write_base(out, trainer.model, tokenizer, recipe, scores)
-        folder.finish()
+        folder.finish(scores)
     return scores

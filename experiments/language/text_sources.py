@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,15 +92,34 @@ def _plain(path: Path) -> str:
 
 
 def _json_lines(path: Path, field: str) -> Iterator[str]:
-    number = 0
+    read = 0  # whole lines so far
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                yield json.loads(line)[field]
-    except KeyError:
-        raise DatasetCorrupt(f"text source {path}, line {number}: no key {field!r}") from None
-    except (OSError, EOFError, ValueError, TypeError) as error:
-        raise DatasetCorrupt(f"text source {path} is damaged after line {number}: {error}") from None
+            for read, line in enumerate(lines, 1):
+                yield _text_in(line, field, f"text source {path}, line {read}")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DatasetCorrupt(f"text source {path} is damaged after line {read}: {error}") from None
+
+
+def _text_in(line: str, field: str, where: str) -> str:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DatasetCorrupt(f"{where} is not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise DatasetCorrupt(f"{where} is no JSON object")
+    if field not in row:
+        raise DatasetCorrupt(f"{where}: no key {field!r}")
+    return _checked(row[field], field, where)
+
+
+def _checked(text: object, field: str, where: str) -> str:
+    """`text`, if it is a string that UTF-8 can write: tokenizers take nothing else."""
+    if not isinstance(text, str):
+        raise DatasetCorrupt(f"{where}: {field!r} is no string")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise DatasetCorrupt(f"{where}: {field!r} holds half a surrogate pair, which is no character")
+    return text
 
 
 def _from_hub(source: TextSource) -> Iterator[str]:
@@ -111,8 +131,9 @@ def _from_hub(source: TextSource) -> Iterator[str]:
 
     try:
         table: Iterable[dict[str, Any]] = datasets.load_dataset(name, split=split or "train")
-        column: Sequence[str] = [row[source.field] for row in table]
+        column: Sequence[object] = [row[source.field] for row in table]
     except Exception as error:  # the hub client's errors share no base class; all mean "not from there"
         first = (str(error).strip().splitlines() or ["no message"])[0]
         raise DatasetMissing(f"text source {source.path}: {type(error).__name__}: {first}") from None
-    yield from column
+    for number, text in enumerate(column, 1):
+        yield _checked(text, source.field, f"text source {source.path}, row {number}")

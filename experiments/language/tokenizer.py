@@ -22,7 +22,9 @@ _GPT2_FOLDER = "gpt2-tokenizer"
 
 
 def train_bpe(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of `vocabulary` entries, GPT-2's splitting rules; deterministic in the texts.
+    """A byte-level BPE of `vocabulary` entries, or fewer if the texts have too few pairs to merge.
+
+    Splits as GPT-2 does; deterministic in the texts.
 
     Raises:
         SottoError: if the vocabulary cannot hold all bytes.
@@ -46,7 +48,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """`gpt2` (files under `SOTTO_DATA`, else the hub's), or the tokenizer in a folder or hub repository.
 
     Raises:
-        SottoError: if it is not there.
+        SottoError: if it is not there, is no fast tokenizer, or has no end-of-text token.
     """
     files = data_root()[0] / _GPT2_FOLDER
     if name == "gpt2" and (files / "vocab.json").is_file() and (files / "merges.txt").is_file():
@@ -68,6 +70,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
         raise SottoError(f"tokenizer {name} cannot be loaded: {_first_line(error)}") from None
     if not isinstance(loaded, PreTrainedTokenizerFast):
         raise SottoError(f"tokenizer {name} is a {type(loaded).__name__}; allowed: fast tokenizers (tokenizer.json)")
+    if loaded.eos_token_id is None:
+        raise SottoError(f"tokenizer {name} has no end-of-text token (eos_token), which separates documents")
     return loaded
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ from experiments.language.tokenizer import load_tokenizer
 from fl_core.config import ConfigError
 from fl_core.config_file import first_difference, save_config, to_dict
 from fl_core.run_folder import StorageError, lock_folder, storage_errors, write_atomically
-from fl_core.tracking import summary_writer
+from fl_core.tracking import read_metrics, summary_writer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -43,18 +45,22 @@ class TrainingFolder:
         overwrite: delete what is there.
 
     Raises:
-        StorageError: if another process holds it, or it holds a model and neither was asked for.
+        StorageError: if another process holds it, or it holds a model and neither was asked for,
+            or there is nothing to resume.
         ConfigError: if it is to be resumed with another recipe.
     """
 
     def __init__(self, path: Path, recipe: PretrainingRecipe, resume: bool = False, overwrite: bool = False) -> None:
         self.path, self.state = path, path / "pretraining"
+        self._scores = self.state / "scores.json"  # there once training is finished
         self._lock = lock_folder(path)
         self._board: Any = None
         try:
             began = (self.state / "recipe.yaml").exists()
             if resume and not began:
                 raise StorageError(f"{path} holds no pre-training to resume (no pretraining/recipe.yaml)")
+            if resume and self._scores.exists():
+                raise StorageError(f"the pre-training in {path} is finished; use --overwrite or another --out")
             if resume:
                 found = first_difference(to_dict(recipe), to_dict(load_recipe(self.state / "recipe.yaml", [])))
                 if found:
@@ -80,7 +86,7 @@ class TrainingFolder:
             return None
         try:
             return Corpus.load(self.state / "tokens.npz"), load_tokenizer(str(self.state / "tokenizer"))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise StorageError(f"{self.state / 'tokens.npz'} is damaged ({error}); remove it") from None
 
     def keep_corpus(self, corpus: Corpus, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -103,6 +109,7 @@ class TrainingFolder:
         """Fill model and optimiser from the checkpoint; the steps it holds, 0 if there is none."""
         path = self.state / "checkpoint.safetensors"
         if not path.exists():
+            self._forget_after(0)
             return 0
         try:
             with safe_open(str(path), framework="pt") as stored:
@@ -110,17 +117,15 @@ class TrainingFolder:
                 tensors: dict[str, Tensor] = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             with torch.no_grad():
                 for name, parameter in model.named_parameters():
-                    parameter.copy_(tensors[f"model.{name}"])
+                    parameter.copy_(tensors.pop(f"model.{name}"))
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, value in tensors.items():
+                _, index, key = name.split(".")
+                moments.setdefault(int(index), {})[key] = value
+            optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
             raise StorageError(f"checkpoint {path} is damaged ({error}); start anew with --overwrite") from None
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "optimizer":
-                index, _, key = rest.partition(".")
-                moments.setdefault(int(index), {})[key] = value
-        whole = optimizer.state_dict()
-        optimizer.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
+        self._forget_after(step)
         return step
 
     def record(self, report: PretrainingReport) -> None:
@@ -134,8 +139,15 @@ class TrainingFolder:
             if key not in ("step", "steps"):
                 self._board.add_scalar(key, value, report.step)
 
-    def finish(self) -> None:
-        """Remove what only an unfinished training needs."""
+    def _forget_after(self, step: int) -> None:
+        """Drop reports of steps that will be made again, and a last line torn by a crash."""
+        path = self.state / "metrics.jsonl"
+        rows = [row for row in read_metrics(path) if row["step"] <= step]
+        write_atomically(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode())
+
+    def finish(self, scores: Mapping[str, float]) -> None:
+        """Keep the scores; remove what only an unfinished training needs."""
+        write_atomically(self._scores, (json.dumps(dict(scores), indent=1, allow_nan=False) + "\n").encode())
         for name in ("tokens.npz", "checkpoint.safetensors"):
             (self.state / name).unlink(missing_ok=True)
         shutil.rmtree(self.state / "tokenizer", ignore_errors=True)

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from experiments.cache_root import cache_root
 from experiments.datasets.image_data import ImageData
 from experiments.models.cnn import Cnn, CnnConfig
 from experiments.models.pretrain import PretrainProgress, PretrainRecipe, accuracy, check_fit, pretrain
@@ -50,9 +51,7 @@ class PretrainedBase:
 
 def cache_folder() -> Path:
     """`$SOTTO_CACHE/models`, or `~/.cache/sotto/models`."""
-    named = os.environ.get("SOTTO_CACHE")
-    root = Path(named).expanduser() if named else Path.home() / ".cache" / "sotto"
-    return root / "models"
+    return cache_root() / "models"
 
 
 def base_key(config: CnnConfig, data: ImageData, recipe: PretrainRecipe) -> str:

@@ -81,6 +81,8 @@ class Cnn(nn.Module):
     budget buys. The statistics are buffers: frozen, saved with the weights, never updated.
     """
 
+    lora_targets = ("fc",)  # adapted where a configuration names nothing
+
     center: Tensor
     whitening: Tensor
 

@@ -6,26 +6,28 @@ every opening. It can be interrupted at any moment and resumed: a crash can only
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from fl_core.adapters import flat_adapter, load_flat_adapter, unmoved_weights
-from fl_core.adaptive_clipping import follow
+from fl_core.adaptive_clipping import RoundClip, clip_of_round, next_clip_norm
 from fl_core.broadcast import broadcast_digest, frozen_digest
 from fl_core.budget import Budget, BudgetExhausted
 from fl_core.checkpoint import Checkpoint, save_checkpoint
 from fl_core.cohort import Diagnostics, contributions
 from fl_core.config import RunConfig
-from fl_core.optimizers import initial_state, server_step
-from fl_core.privacy.ledger import Ledger
-from fl_core.privacy_plan import PrivacyPlan, ledger_opening
+from fl_core.optimizers import OptimizerState, initial_state, server_step
+from fl_core.privacy.ledger import Ledger, Opening
+from fl_core.privacy_plan import PrivacyPlan
+from fl_core.round_report import RoundReport
 from fl_core.rounds import open_joint_sum, open_noisy_sum
-from fl_core.run_folder import RunFolder, StorageError
+from fl_core.run_folder import RunFolder
 from fl_core.sampling import poisson_coin
-from fl_core.task import FederatedTask
+from fl_core.task import WHOLE, FederatedTask
 from fl_core.tracking import Tracker
 from secagg.aggregator import Aggregator
 from secagg.errors import AggregationError, PartyFailure
@@ -34,29 +36,7 @@ from secagg.openings import OpeningRefused
 from secagg.randomness import Keystream
 from secagg.round_state import BelowMinimum
 
-__all__ = ["LocalEngine", "RoundReport"]
-
-
-@dataclass(frozen=True)
-class RoundReport:
-    """What the progress display shows after a round.
-
-    Attributes:
-        round, rounds: this one, and how many there are.
-        survivors: clients in the opened sum; 0 if none was opened.
-        refused: clients that sent something and are not in the sum, such as those that failed the norm check.
-        scores: on public test data; empty if the round was not evaluated.
-        epsilons: spent so far by view; None where there is no finite one.
-        message: why nothing was opened, or "".
-    """
-
-    round: int
-    rounds: int
-    survivors: int
-    refused: int
-    scores: dict[str, float]
-    epsilons: dict[str, float | None]
-    message: str
+__all__ = ["LocalEngine"]
 
 
 class LocalEngine:
@@ -91,7 +71,7 @@ class LocalEngine:
             initial_state(len(theta)) if start is None else start.optimizer,
             ledger.lines,
             ledger.head,
-            _clip_norm(plan, start),
+            (config.privacy.clip_norm if start is None else start.clip_norm) if plan.bit else None,
         )
         load_flat_adapter(task.model, theta)
         self.budget = Budget(config, plan, ledger)
@@ -115,7 +95,7 @@ class LocalEngine:
         ended = "all rounds done"
         try:
             if self.state.round == 0 and not self.tracker.rows:
-                self._record(0, 0, self.task.evaluate(self.task.model), 0.0, "untuned")
+                self._record(0, 0, self._scores(0), 0.0, "untuned")
             while self.state.round < rounds:
                 try:
                     report = self._round(self.state.round + 1)
@@ -139,22 +119,32 @@ class LocalEngine:
             opened = self._open(number)
         except (BelowMinimum, OpeningRefused) as refusal:
             message = str(refusal)
-            lines, head = self.ledger.lines, self.ledger.head
-            self.state = replace(self.state, round=number, ledger_lines=lines, ledger_head=head)
+            self.state = self._after(number, self.state.theta, self.state.optimizer, self.state.clip_norm)
         else:
             survivors, refused = len(opened.clients), self.aggregator.refused
             self._step(number, opened)
         scores: dict[str, float] = {}
         try:
-            if number % self.config.engine.eval_every == 0 or number == self.config.federation.rounds:
-                scores = self.task.evaluate(self.task.model)
+            scores = self._scores(number)
         finally:
             # Also when it is interrupted here: the round is done, and a resumed run goes on after it.
-            self._record(number, survivors, scores, time.perf_counter() - started, message, refused, clip_norm)
+            seconds = time.perf_counter() - started
+            self._record(number, survivors, scores, seconds, message, refused, clip_norm)
         if number % self.config.engine.checkpoint_every == 0:
             self._checkpoint()
         rounds, epsilons = self.config.federation.rounds, self.budget.epsilons()
         return RoundReport(number, rounds, survivors, refused, scores, epsilons, message)
+
+    def _scores(self, number: int) -> dict[str, float]:
+        """Scores on public test data after round `number`; the whole of it at both ends, with the prefix WHOLE."""
+        last = number == self.config.federation.rounds
+        if number % self.config.engine.eval_every and not last:
+            return {}
+        scores = self.task.evaluate(self.task.model)
+        if self.task.evaluate_whole is not None and (number == 0 or last):
+            whole = self.task.evaluate_whole(self.task.model)
+            scores = {**scores, **{f"{WHOLE}{name}": value for name, value in whole.items()}}
+        return scores
 
     def _open(self, number: int) -> RoundSum:
         """Open the round's sum, again with fresh randomness if a party fails; every opening is in the ledger."""
@@ -207,13 +197,13 @@ class LocalEngine:
             present,
             [streams[client] for client in present],
             config,
-            self.plan.clip_of_round(self.state.clip_norm),
+            self._clip(),
             self.diagnostics,
         )
 
         def before_opening(clients: frozenset[int]) -> None:
             self.budget.check(len(clients))
-            self.ledger.append(ledger_opening(self.plan, number, self.budget.openings_of(number), clients))
+            self.ledger.append(self._opening(number, clients))
             self.budget.count(number, len(clients))
 
         server = stream.child("server")
@@ -222,18 +212,35 @@ class LocalEngine:
             return open_joint_sum(spec, parts, self.plan.noise, self.aggregator, joint, server, before_opening)
         return open_noisy_sum(spec, parts, self.plan.noise, self.aggregator, streams, server, before_opening)
 
+    def _clip(self) -> RoundClip:
+        """How this round's contributions are clipped."""
+        initial, grid = self.config.privacy.clip_norm, self.plan.grid
+        return clip_of_round(initial, grid.scale, self.state.clip_norm or initial, self.plan.bit)
+
+    def _opening(self, number: int, clients: frozenset[int]) -> Opening:
+        digest = hashlib.sha256(",".join(str(c) for c in sorted(clients)).encode()).hexdigest()
+        noise = self.plan.noise
+        return Opening(
+            round=number,
+            attempt=self.budget.openings_of(number),
+            survivors=len(clients),
+            set_digest=digest,
+            sigma_steps=noise.server_std if noise.trust == "central" else noise.share_std(len(clients)),
+            noise_multiplier=noise.sum_multiplier(len(clients)),
+        )
+
     def _step(self, number: int, opened: RoundSum) -> None:
         config = self.config
-        total, clip_norm = self.plan.grid.decode(opened.total), self.state.clip_norm
+        total = torch.from_numpy(self.plan.grid.decode(opened.total))
         # Public and fixed, whoever dropped out or was sampled: a data-dependent denominator would leak.
         members = self.task.records if config.privacy.unit == "example" else config.federation.clients
         expected = config.federation.sample_rate * members
-        if self.plan.adaptive is not None and clip_norm is not None:
-            # Who is in the sum is public too. Without it, drop-outs would pull the fraction towards a half, and a
-            # quantile that is then out of reach would push the clip norm on for ever.
-            present = expected * len(opened.clients) / config.federation.clients
-            total, clip_norm = follow(self.plan.adaptive, clip_norm, total, present)
-        average = torch.from_numpy(total) / expected
+        clip_norm = self.state.clip_norm
+        if clip_norm is not None:
+            # Contributions were sent as if the norm were that of the first round.
+            total = total[:-1] * (clip_norm / config.privacy.clip_norm)
+            clip_norm = next_clip_norm(clip_norm, int(opened.total[-1]), expected, self.plan.bit, config.privacy)
+        average = total / expected
         theta, optimizer = server_step(
             self.state.theta, average, self.state.optimizer, config.server, config.federation.rounds
         )
@@ -250,7 +257,11 @@ class LocalEngine:
                     f"round {number}: adapter weight {unmoved[0]} did not move in the first step although it has a "
                     f"gradient; raise server.learning_rate ({config.server.learning_rate})"
                 )
-        self.state = Checkpoint(number, theta, optimizer, self.ledger.lines, self.ledger.head, clip_norm)
+        self.state = self._after(number, theta, optimizer, clip_norm)
+
+    def _after(self, number: int, theta: Tensor, optimizer: OptimizerState, clip_norm: float | None) -> Checkpoint:
+        """The state after round `number`, with where the ledger stands now."""
+        return Checkpoint(number, theta, optimizer, self.ledger.lines, self.ledger.head, clip_norm)
 
     def _checkpoint(self) -> None:
         if self.state.round:
@@ -272,26 +283,13 @@ class LocalEngine:
             "seconds": round(seconds, 4),
             "bytes_per_client": self.uploaded,
             **scores,
+            **{f"epsilon_{view}": spent for view, spent in self.budget.epsilons().items() if spent is not None},
+            **self.diagnostics.row(),
         }
-        for view, epsilon in self.budget.epsilons().items():
-            if epsilon is not None:
-                row[f"epsilon_{view}"] = epsilon
-        row.update(self.diagnostics.row())
         if clip_norm is not None:
-            row["clip_norm"] = clip_norm  # no private number: it follows from sums opened before
+            row["clip_norm"] = clip_norm
         if refused:
             row["refused"] = refused
         if message:
             row["message"] = message
         self.tracker.record(row)
-
-
-def _clip_norm(plan: PrivacyPlan, start: Checkpoint | None) -> float | None:
-    """The next round's clip norm with adaptive clipping; None with a fixed one."""
-    if plan.adaptive is None or start is None:
-        return plan.clip_norm if plan.adaptive else None
-    if start.clip_norm is None:
-        raise StorageError(
-            f"the checkpoint of round {start.round} has no clip norm; resume with privacy.clipping fixed"
-        )
-    return start.clip_norm

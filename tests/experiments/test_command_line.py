@@ -266,6 +266,9 @@ def test_data_sets_are_listed_and_verified(home, tmp_path):
         "digits": True,
         "fashion_mnist": False,
         "mnist": False,
+        "stackexchange": False,
+        "stackoverflow": False,
+        "topics": True,
     }
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"cut short")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.display import Progress, print_result
-from fl_core.engines.local import RoundReport
+from experiments.display import RoundProgress, StepProgress, print_result
+from fl_core.round_report import RoundReport
 
 VIEWS = {"release": {"epsilon": 5.98765}, "aggregators": {"epsilon": 6.0}, "local": {"epsilon": None}}
 
@@ -66,8 +66,37 @@ def test_a_run_without_noise_claims_no_epsilon(capsys):
     [(0, "", "18 clients\n"), (2, "", "18 clients (2 refused)\n"), (0, "nothing was opened", "nothing was opened\n")],
 )
 def test_a_rounds_line_has_every_finite_epsilon_and_what_was_refused(capsys, refused, message, says):
-    with Progress(10, silent=False, title="demo") as progress:
+    with RoundProgress(10, silent=False, title="demo") as progress:
         epsilons = {"release": 1.234, "aggregators": 1.5, "local": None}
-        progress.advance(RoundReport(3, 10, 18, refused, {"accuracy": 0.5}, epsilons, message))
+        progress.round(RoundReport(3, 10, 18, refused, {"accuracy": 0.5}, epsilons, message))
     line = capsys.readouterr().err
     assert line == f"demo 3/10  accuracy 0.5000  eps release 1.23  eps aggregators 1.5  {says}"
+
+
+def test_steps_off_a_terminal_are_a_line_a_tenth_and_one_for_every_note(capsys):
+    with StepProgress(100, "training", silent=False) as progress:
+        progress.say("reading")
+        for step in range(1, 41):
+            progress.advance(step, f"loss {step}", "measured" if step == 15 else "")
+    assert capsys.readouterr().err.splitlines() == [
+        "training 10/100  loss 10",
+        "training 15/100  loss 15  measured",
+        "training 20/100  loss 20",
+        "training 30/100  loss 30",
+        "training 40/100  loss 40",
+    ]
+
+
+def test_silent_progress_writes_nothing(capsys):
+    with StepProgress(3, "training", silent=True) as progress:
+        progress.say("reading")
+        progress.advance(3, "loss 1", "measured")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_shows_brackets_as_they_are(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("COLUMNS", "200")
+    with StepProgress(3, "training", silent=False) as progress:
+        progress.say("tokenising data[/old]/a.txt")
+    assert "tokenising data[/old]/a.txt" in capsys.readouterr().err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import pytest
 from omegaconf import OmegaConf
 
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_check import _MIN_CLIP_NORM
-from fl_core.config_file import load_config, parse_config, save_config
+from fl_core.config_file import first_difference, load_config, merge_into, parse_config, save_config, to_dict
 from kernels.clip_sum import MIN_CLIP_NORM
 
 GOOD = {"privacy": {"epsilon": 2.0}}
@@ -176,3 +178,66 @@ def test_a_saved_configuration_loads_as_itself(tmp_path):
     config = parse("federation.clients=7", "privacy.delta=1e-6")
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml", []) == config
+
+
+@dataclass(frozen=True)
+class Inner:
+    depth: int = 3
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outer:
+    title: str = "none"
+    inner: Inner = field(default_factory=Inner)
+
+
+def merged(loaded, *overrides):
+    return merge_into(Outer, OmegaConf.create(loaded), list(overrides), "outer.yaml")
+
+
+def test_any_dataclass_is_filled_from_defaults_then_file_then_overrides():
+    assert merged({}) == Outer()
+    assert merged({"title": "a", "inner": {"depth": 4}}, "inner.depth=5") == Outer("a", Inner(5))
+    assert merged({}, "inner.names=[x, y]").inner.names == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "overrides", "says"),
+    [
+        ({"titel": "a"}, (), "outer.yaml: unknown key titel; did you mean title\\? allowed: title, inner"),
+        ({"inner": {"dept": 1}}, (), "outer.yaml: unknown key inner.dept; did you mean depth"),
+        ({"inner": 3}, (), "outer.yaml: inner must be a section with keys depth, names"),
+        ({"inner": None}, (), "outer.yaml: inner must be a section"),
+        ({"inner": {"depth": "deep"}}, (), "outer.yaml: key inner.depth: "),
+        ({}, ("inner.depth",), "override 'inner.depth' is not key=value, for example inner.depth=3"),
+        ({}, ("=3",), "is not key=value"),
+        ({}, ("inner.dept=3",), "override 'inner.dept=3': unknown key inner.dept; did you mean depth"),
+        ({}, ("title.x=3",), "title.x is below a plain value; allowed: title=value"),
+    ],
+)
+def test_a_wrong_key_or_type_of_any_schema_is_one_sentence(loaded, overrides, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        merged(loaded, *overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "found"),
+    [
+        ({}, {}, None),
+        ({"a": 1, "b": {"c": [1]}}, {"b": {"c": [1]}, "a": 1}, None),
+        ({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, ("b.c", 2, 3)),
+        ({"b": 1, "a": 1}, {"b": 2, "a": 2}, ("a", 1, 2)),
+        ({"a": {"x": 1}}, {}, ("a", {"x": 1}, None)),
+        ({"a": [1, 2]}, {"a": [2, 1]}, ("a", [1, 2], [2, 1])),
+    ],
+)
+def test_the_first_key_in_which_two_configurations_differ_is_found(ours, theirs, found):
+    assert first_difference(ours, theirs) == found
+    swapped = first_difference(theirs, ours)
+    assert swapped == (None if found is None else (found[0], found[2], found[1]))
+
+
+def test_configurations_are_compared_as_plain_data():
+    assert first_difference(to_dict(Outer()), to_dict(Outer(inner=Inner(4)))) == ("inner.depth", 3, 4)

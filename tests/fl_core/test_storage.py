@@ -13,7 +13,7 @@ from fl_core import run_folder
 from fl_core.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from fl_core.environment import EnvironmentProblem, check_environment
 from fl_core.optimizers import OptimizerState
-from fl_core.run_folder import RunFolder, StorageError, write_atomically
+from fl_core.run_folder import RunFolder, StorageError, lock_folder, write_atomically
 from fl_core.tracking import Tracker, read_metrics
 
 
@@ -28,6 +28,15 @@ def test_a_second_process_on_one_folder_is_refused(tmp_path):
         out = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
         assert "is in use by another run" in out.stderr
     RunFolder(tmp_path / "run").close()
+
+
+def test_a_lock_is_held_until_it_is_closed_and_makes_the_folder(tmp_path):
+    lock = lock_folder(tmp_path / "new" / "run")
+    with pytest.raises(StorageError, match="is in use by another run; wait for it or choose another --out"):
+        lock_folder(tmp_path / "new" / "run")
+    lock_folder(tmp_path / "new" / "other").close()
+    lock.close()
+    lock_folder(tmp_path / "new" / "run").close()
 
 
 def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed_up(tmp_path):

@@ -31,7 +31,7 @@ class Net(nn.Module):
 
 def tiny_config(*overrides, **sections):
     base = {
-        "lora": {"rank": 2, "alpha": 4},
+        "lora": {"rank": 2, "alpha": 4, "targets": ["fc"]},
         "federation": {"clients": 8, "rounds": 6, "sample_rate": 0.5},
         "privacy": {"noise_multiplier": 1.0, "delta": 1e-3, "insecure_seed": 1},
         "server": {"optimizer": "momentum", "learning_rate": 0.5},

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.datasets import partition
+from experiments.datasets import largest_owners, partition
 from secagg.errors import SottoError
 
 
@@ -80,3 +80,23 @@ def test_impossible_divisions_are_refused_in_one_sentence(arguments, sentence):
 
 def test_empty_clients_are_legal_when_said():
     assert sum(len(part) == 0 for part in partition(np.zeros(3, np.int64), 5, "iid", allow_empty=True)) == 2
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.data())
+def test_largest_owners_get_their_own_records_largest_first(owners, data):
+    owners = np.asarray(owners, np.int64)
+    present = len(np.unique(owners))
+    clients = data.draw(st.integers(1, present))
+    parts = largest_owners(owners, clients)
+    sizes = [len(part) for part in parts]
+    assert sizes == sorted(np.bincount(owners)[np.bincount(owners) > 0], reverse=True)[:clients]
+    for part in parts:
+        assert len(np.unique(owners[part])) == 1
+        assert (np.diff(part) > 0).all()
+    assert len(np.unique(np.concatenate(parts))) == sum(sizes)
+
+
+@pytest.mark.parametrize("clients", [0, 3])
+def test_more_clients_than_owners_are_a_sentence(clients):
+    with pytest.raises(SottoError, match=f"federation.clients is {clients} but there are 2 users; allowed: 1 to 2"):
+        largest_owners(np.array([0, 5, 5]), clients)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.datasets import catalogue, image_names, load_images, register, registry
+from experiments.datasets import catalogue, image_names, load_images, post_names, register, registry
 from experiments.datasets.embedded import DigitsSource
 from secagg.errors import SottoError
 
@@ -20,7 +20,7 @@ def test_another_data_set_is_one_line(monkeypatch):
     class Twin(DigitsSource):
         name = "twin"
 
-    monkeypatch.setattr(registry, "_SOURCES", dict(registry._SOURCES))
+    monkeypatch.setattr(registry, "_IMAGES", dict(registry._IMAGES))
     register(Twin())
     assert "twin" in image_names()
     assert len(load_images("twin").train_y) == 1442
@@ -31,7 +31,7 @@ def test_another_data_set_is_one_line(monkeypatch):
 def test_the_catalogue_lists_every_set_without_loading_any(monkeypatch, tmp_path):
     monkeypatch.setenv("SOTTO_DATA", str(tmp_path))
     rows = {entry.name: entry for entry in catalogue()}
-    assert list(rows) == image_names()
+    assert list(rows) == [*image_names(), *post_names()]
     assert rows["digits"].present
     assert rows["digits"].checksums_ok is None
     assert not rows["mnist"].present

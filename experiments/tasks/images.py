@@ -1,4 +1,4 @@
-"""From a configuration to a `FederatedTask`: data, frozen pre-trained base, adapter, clients, scores.
+"""Image classification: data, frozen pre-trained base, adapter, clients, scores.
 
 Scores are taken on public test data only. When the wanted data set is neither on disk nor reachable and the
 configuration allows it, the embedded one is used and every output names it.
@@ -25,6 +25,7 @@ from secagg.errors import SottoError
 __all__ = ["image_task", "load_or_fall_back"]
 
 _EVAL_BATCH = 2000
+_EMBEDDED = "digits"
 
 
 def image_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: None) -> FederatedTask:
@@ -51,7 +52,7 @@ def image_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _:
     )
     images, labels = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
     test_images, test_labels = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
-    if config.engine.keep_features and set(config.lora.targets) == {"fc"}:
+    if config.engine.keep_features and set(config.lora.targets or Cnn.lora_targets) == {"fc"}:
         # The adapter sits behind everything frozen, so what it sees of a record never changes: compute it once.
         on_progress("computing the frozen features")
         images, test_images = _features(base, images), _features(base, test_images)
@@ -78,7 +79,7 @@ def _load_both(config: RunConfig) -> tuple[ImageData, ImageData, list[str]]:
     Raises:
         SottoError: if a set cannot be had, or the two that were asked for are there but differ in size.
     """
-    wanted, pretrain, fallback = config.data.name, config.model.pretrain.data, config.data.fallback
+    wanted, pretrain = config.data.name, config.model.pretrain.data
     data, notes = load_or_fall_back(config.data, wanted)
     public, more = load_or_fall_back(config.data, pretrain)
     if data.image_size != public.image_size:
@@ -88,8 +89,8 @@ def _load_both(config: RunConfig) -> tuple[ImageData, ImageData, list[str]]:
                 f"{public.image_size}; they must have one size"
             )
         # One of them is a stand-in already, and images of two sizes do not fit one network.
-        data = public = load_images(fallback)
-        more.append(f"{fallback} also stands in for {pretrain if notes else wanted}, whose images have another size")
+        data = public = load_images(_EMBEDDED)
+        more.append(f"{_EMBEDDED} also stands in for {pretrain if notes else wanted}, whose images have another size")
     return data, public, [*notes, *more]
 
 
@@ -124,9 +125,9 @@ def load_or_fall_back(config: DataConfig, name: str) -> tuple[ImageData, list[st
     try:
         return load_images(name), []
     except DatasetMissing:
-        if config.fallback == "refuse" or config.fallback == name:
+        if config.fallback == "refuse" or name == _EMBEDDED:
             raise
-        return load_images(config.fallback), [_note(name, config.fallback)]
+        return load_images(_EMBEDDED), [_note(name, _EMBEDDED)]
 
 
 @torch.no_grad()

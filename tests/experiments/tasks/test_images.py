@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from experiments import tasks
 from experiments.datasets import DatasetMissing, ImageData
+from experiments.tasks import images as tasks
 from fl_core.config_file import parse_config
 from secagg.errors import SottoError
 

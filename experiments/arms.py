@@ -1,0 +1,89 @@
+"""Repeated runs of one setting, seen as one arm of an experiment: mean, spread, and the share of the gain it keeps.
+
+Takes runs whose names end with `@1`, `@2`, ... where a sweep repeated them; gives arms in the order of their first
+runs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Arm", "Run", "arms_of", "gain_kept"]
+
+# Name, rows of metrics.jsonl, summary.
+Run = tuple[str, list[dict[str, Any]], dict[str, Any]]
+
+# What a setting shares with the run without privacy that its gain is measured by.
+_SAME = (("federation", "clients"), ("privacy", "unit"), ("data", "name"), ("lora", "rank"), ("lora", "targets"))
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Runs of one setting that differ by their randomness only.
+
+    Attributes:
+        name: without the repetition's number.
+        runs: at least one.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Of the first run."""
+        return self.runs[0][2]
+
+    @property
+    def summaries(self) -> list[dict[str, Any]]:
+        """Of all runs."""
+        return [summary for _, _, summary in self.runs]
+
+    def mean(self, key: str) -> float:
+        """Mean of a number of the summaries."""
+        return sum(float(summary[key]) for summary in self.summaries) / len(self.runs)
+
+    def deviation(self, key: str) -> float | None:
+        """Standard deviation between runs; None for a single one."""
+        count = len(self.runs)
+        if count == 1:
+            return None
+        mean = self.mean(key)
+        return math.sqrt(sum((float(summary[key]) - mean) ** 2 for summary in self.summaries) / (count - 1))
+
+    def score(self, when: str, name: str) -> float | None:
+        """Mean of a score `before` or `after` the run; None where the task has none of that name."""
+        found = [summary.get(f"scores_{when}", {}).get(name) for summary in self.summaries]
+        return None if None in found else sum(map(float, found)) / len(found)
+
+
+def arms_of(runs: Sequence[Run]) -> list[Arm]:
+    """Runs grouped by name, `x@1` and `x@2` being two runs of x."""
+    grouped: dict[str, list[Run]] = {}
+    for run in runs:
+        grouped.setdefault(re.sub(r"@\d+$", "", run[0]), []).append(run)
+    return [Arm(name, tuple(some)) for name, some in grouped.items()]
+
+
+def gain_kept(arm: Arm, arms: Sequence[Arm]) -> float | None:
+    """This arm's gain in accuracy over the untuned base, over that of the arm without privacy; None if there is
+    none.
+    """
+    free = [
+        other
+        for other in arms
+        if other.summary["config"]["privacy"]["trust"] == "none" and _setting(other) == _setting(arm)
+    ]
+    if len(free) != 1:
+        return None
+    whole = free[0].mean("accuracy_after") - free[0].mean("accuracy_before")
+    own = arm.mean("accuracy_after") - arm.mean("accuracy_before")
+    return own / whole if whole > 0 else None
+
+
+def _setting(arm: Arm) -> list[Any]:
+    return [arm.summary["config"][section].get(key) for section, key in _SAME]

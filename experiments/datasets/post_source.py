@@ -1,0 +1,115 @@
+"""Posts from a folder with `train.jsonl.gz` and `test.jsonl.gz`, one object `{"user", "text", ...}` a line.
+
+Takes the folder that `SOTTO_DATA` names, or any folder of that form; gives `Posts` through `datasets`, whose cache
+makes the second load immediate. A published set is read only if its files are the published ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.cache_root import cache_root
+from experiments.datasets.catalogue_entry import CatalogueEntry, FileStatus
+from experiments.datasets.idx_source import data_root, md5_of
+from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing
+from experiments.datasets.posts import Posts
+
+__all__ = ["PostSource", "posts_in"]
+
+_SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class PostSource:
+    """One published set of posts.
+
+    Attributes:
+        name: registry name.
+        folder: sub-folder of the data root.
+        md5: of `train.jsonl.gz` and `test.jsonl.gz`.
+        note: one line for the reader of a report.
+    """
+
+    name: str
+    folder: str
+    md5: tuple[str, str]
+    note: str
+
+    def load(self) -> Posts:
+        """Both splits.
+
+        Raises:
+            DatasetMissing: a file is not there.
+            DatasetCorrupt: a file is there but is not the published one.
+        """
+        root, origin = data_root()
+        folder = root / self.folder
+        for split, expected in zip(_SPLITS, self.md5, strict=True):
+            path = folder / f"{split}.jsonl.gz"
+            found = md5_of(path)
+            if found is None:
+                raise DatasetMissing(
+                    f"data set {self.name}: {path} is not there; set SOTTO_DATA to the folder that holds {self.folder}/"
+                )
+            if found != expected:
+                raise DatasetCorrupt(
+                    f"data set {self.name}: {path} is not the published file (expected md5 {expected}, found {found}); "
+                    "replace or remove it"
+                )
+        return posts_in(folder, self.name, origin, self.note)
+
+    def describe(self) -> CatalogueEntry:
+        """Whether its files are here and intact."""
+        root, origin = data_root()
+        folder = root / self.folder
+        files = tuple(
+            FileStatus(folder / f"{split}.jsonl.gz", md5, md5_of(folder / f"{split}.jsonl.gz"))
+            for split, md5 in zip(_SPLITS, self.md5, strict=True)
+        )
+        present = all(file.found_md5 is not None for file in files)
+        where = f"{origin} ({folder})" if present else f"posts put in {folder}"
+        return CatalogueEntry(self.name, where, present, files)
+
+
+def posts_in(folder: Path, name: str, source: str = "folder", note: str = "") -> Posts:
+    """The posts in any folder with `train` and `test` as `.jsonl` or `.jsonl.gz`.
+
+    Raises:
+        DatasetMissing: if one of the two is not there.
+        DatasetCorrupt: if one cannot be read as lines of objects with the texts `user` and `text`.
+    """
+    paths = [_split_file(folder, split, name) for split in _SPLITS]
+    state = hashlib.sha256()
+    for path in paths:
+        state.update(hashlib.sha256(path.read_bytes()).digest())
+    train, test = (_table(path, name) for path in paths)
+    return Posts(name, train, test, state.hexdigest(), source, note)
+
+
+def _split_file(folder: Path, split: str, name: str) -> Path:
+    for ending in ("jsonl.gz", "jsonl"):
+        path = folder / f"{split}.{ending}"
+        if path.is_file():
+            return path
+    raise DatasetMissing(f"data set {name}: {folder} holds neither {split}.jsonl.gz nor {split}.jsonl")
+
+
+def _table(path: Path, name: str) -> Any:
+    import datasets  # seconds to import
+
+    datasets.disable_progress_bars()
+    try:
+        table = datasets.load_dataset(
+            "json", data_files=str(path), split="train", cache_dir=str(cache_root() / "datasets")
+        )
+    except Exception as error:  # the builder's errors share no base class; all mean that the file is not such lines
+        first = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
+        raise DatasetCorrupt(f"data set {name}: {path} cannot be read as JSON lines: {first}") from None
+    for column in ("user", "text"):
+        kind = getattr(table.features.get(column), "dtype", None)
+        if kind not in ("string", "large_string"):
+            raise DatasetCorrupt(f"data set {name}: {path} has no text column {column!r} (found: {kind or 'nothing'})")
+    return table.select_columns(["user", "text"])

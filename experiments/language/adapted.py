@@ -1,0 +1,51 @@
+"""A base with a trained adapter on it, from a run folder or an adapter folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import PreTrainedTokenizerFast
+
+from experiments.datasets import image_names
+from experiments.language.bases import load_base
+from fl_core.config_file import load_config
+from secagg.errors import SottoError
+
+__all__ = ["load_adapted"]
+
+
+def load_adapted(folder: Path, base: str | None = None) -> tuple[PeftModel, PreTrainedTokenizerFast, str]:
+    """The tuned model in evaluation mode, its tokenizer and its base's name.
+
+    Args:
+        folder: a run folder (its `adapter/` is used), or a folder in PEFT's format.
+        base: the base's name; default: the run's `model.base`, else what the adapter's own configuration names.
+
+    Raises:
+        SottoError: if there is no adapter, its base is unknown or cannot be loaded, or the two do not fit.
+    """
+    place = folder / "adapter" if (folder / "adapter").is_dir() else folder
+    if not (place / "adapter_config.json").is_file():
+        raise SottoError(f"{folder} holds no adapter (no adapter_config.json); give a folder that `sotto run` wrote")
+    run = place.parent / "config.yaml"
+    if base is None and run.is_file():
+        config = load_config(run, [])
+        if config.data.name in image_names():
+            raise SottoError(f"{folder} is a run on images; next words need a run with a language model")
+        base = config.model.base
+    if base is None:
+        try:
+            base = json.loads((place / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        except (ValueError, KeyError):
+            base = None
+    if not base:
+        raise SottoError(f"{place} does not say which base it was trained on; name it with --base")
+    model, tokenizer = load_base(base)
+    try:
+        adapted = PeftModel.from_pretrained(model, str(place))
+    except Exception as error:  # peft, safetensors and torch raise errors without a common base
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SottoError(f"the adapter in {place} does not fit the base {base}: {first}") from None
+    return adapted.eval(), tokenizer, base

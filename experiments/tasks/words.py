@@ -1,0 +1,121 @@
+"""Next-word prediction: posts divided over clients by author, a causal language model with LoRA, scores on other users.
+
+Scores are taken on test users' posts only, who are no clients. When the wanted posts are not there and the
+configuration allows it, the embedded ones are used and every output names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import PeftModel
+from torch import Tensor
+
+from experiments.datasets import DatasetMissing, Posts, largest_owners, load_posts, partition
+from experiments.language.bases import load_base
+from experiments.language.next_word import NextWordScorer, score
+from experiments.language.sequences import Sequences, sequences_of
+from experiments.language.words import Vocabulary
+from experiments.tasks.stored_sequences import FrozenStates, StoredSequences
+from fl_core.adapters import attach_adapter
+from fl_core.causal_lm import CausalLmLoss
+from fl_core.config import DataConfig, RunConfig
+from fl_core.devices import device_of
+from fl_core.frozen_prefix import frozen_prefix
+from fl_core.task import FederatedTask
+from secagg.errors import SottoError
+
+__all__ = ["word_task"]
+
+_LOGITS_AT_ONCE = 2**25  # values; bounds the memory of an evaluation batch
+_EMBEDDED = "topics"
+
+
+def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: None) -> FederatedTask:
+    """Federated next-word prediction (the report's second experiment).
+
+    Args:
+        config: data, model, lora and engine sections.
+        on_progress: told in words what takes long.
+
+    Raises:
+        SottoError: if posts or model cannot be had as configured.
+    """
+    posts, notes = _load_or_fall_back(config.data)
+    on_progress(f"loading {config.model.base}")
+    base, tokenizer = load_base(config.model.base, config.model.quantisation)
+    length = config.data.sequence_length
+    positions = getattr(base.config, "max_position_embeddings", None) or length
+    if length > positions:
+        raise SottoError(
+            f"data.sequence_length is {length}; allowed: 2 to {positions}, the positions of {config.model.base}"
+        )
+    on_progress("tokenising the posts, or reading them from the cache")
+    train = sequences_of(posts.train, posts.digest + "train", tokenizer, length)
+    test = sequences_of(posts.test, posts.digest + "test", tokenizer, length)
+    clients = _clients(train, config)
+    device = device_of(config.engine.device)
+    model = attach_adapter(base, config.lora).to(device)
+    rows = np.sort(np.concatenate(clients))
+    prefix = frozen_prefix(model) if config.engine.keep_features and config.model.quantisation == "none" else None
+    states = FrozenStates(prefix, model, config.engine.features_gib, on_progress)
+    some = _evaluation_rows(len(test.ids), config.data.test_sequences, config.data.seed)
+    stored = StoredSequences(train, rows, states, device)
+    public = StoredSequences(test, np.arange(len(test.ids)), states, device)
+    scorer = NextWordScorer(Vocabulary.of(tokenizer), device)
+
+    def evaluate(chosen: NDArray[np.int64]) -> Callable[[PeftModel], dict[str, float]]:
+        def run(peft_model: PeftModel) -> dict[str, float]:
+            peft_model.eval()
+            size = max(1, _LOGITS_AT_ONCE // (length * len(tokenizer)))
+            with torch.no_grad():
+                return score(scorer, lambda inputs: _logits(peft_model, inputs), public.batches(chosen, size))
+
+        return run
+
+    return FederatedTask(
+        name=posts.name,
+        model=model,
+        clients=clients,
+        batch=stored.batch,
+        loss=CausalLmLoss(),
+        evaluate=evaluate(some),
+        evaluate_whole=evaluate(np.arange(len(test.ids))),
+        source=f"{posts.name} from {posts.source}",
+        notes=(*notes, *([posts.note] if posts.note else [])),
+    )
+
+
+def _logits(model: PeftModel, inputs: dict[str, Tensor]) -> Tensor:
+    logits: Tensor = model(**inputs).logits
+    return logits
+
+
+def _clients(train: Sequences, config: RunConfig) -> tuple[NDArray[np.int64], ...]:
+    """Each client's sequences; the pool is that of the natural division, whatever the scheme."""
+    clients, data = config.federation.clients, config.data
+    natural = largest_owners(train.users, clients)
+    if data.partition == "natural":
+        return natural
+    pool = np.sort(np.concatenate(natural))
+    return tuple(pool[part] for part in partition(train.users[pool], clients, data.partition, data.alpha, data.seed))
+
+
+def _evaluation_rows(test: int, wanted: int, seed: int) -> NDArray[np.int64]:
+    """The test sequences that are scored while rounds run: fixed by the public seed."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return np.sort(generator.permutation(test)[: min(test, wanted)]).astype(np.int64)
+
+
+def _load_or_fall_back(data: DataConfig) -> tuple[Posts, list[str]]:
+    try:
+        return load_posts(data.name), []
+    except DatasetMissing:
+        if data.fallback == "refuse" or data.name == _EMBEDDED:
+            raise
+        return load_posts(_EMBEDDED), [
+            f"{data.name} is not here (no file under SOTTO_DATA): the embedded set {_EMBEDDED} was used instead"
+        ]

@@ -1,0 +1,175 @@
+"""A pre-training's folder: one process at a time, never mixed up, and damage is named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from experiments.language.pretraining import PretrainingReport
+from experiments.language.training_state import TrainingFolder
+from fl_core.config import ConfigError
+from fl_core.run_folder import StorageError
+from fl_core.tracking import read_metrics
+from tests.experiments.language.tiny import corpus_of, recipe, write_text
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return recipe(tmp_path / "text.jsonl")
+
+
+def model_and_optimizer(steps=2, width=3):
+    torch.manual_seed(steps)
+    model = torch.nn.Linear(width, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(5, width)).square().sum().backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def report(step):
+    return PretrainingReport(step, 9, 2.5, None, 10.0)
+
+
+def test_another_process_is_refused_while_the_folder_is_open(tmp_path, settings):
+    code = "import sys, pathlib; from fl_core.run_folder import lock_folder; lock_folder(pathlib.Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    with TrainingFolder(tmp_path / "out", settings):
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert f"{tmp_path / 'out'} is in use by another run" in second.stderr
+        with pytest.raises(StorageError, match="is in use by another run; wait for it or choose another --out"):
+            TrainingFolder(tmp_path / "out", settings, overwrite=True)
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_a_folder_that_holds_something_asks_for_resume_or_overwrite(tmp_path, settings):
+    with pytest.raises(StorageError, match="holds no pre-training to resume"):
+        TrainingFolder(tmp_path / "out", settings, resume=True)
+    with TrainingFolder(tmp_path / "out", settings) as folder:
+        folder.save(*model_and_optimizer(), 2)
+    with pytest.raises(StorageError, match="already holds a model; use --resume, --overwrite or another --out"):
+        TrainingFolder(tmp_path / "out", settings)
+    (tmp_path / "out" / "mine.txt").write_text("keep")
+    with TrainingFolder(tmp_path / "out", settings, overwrite=True) as folder:
+        assert folder.load(*model_and_optimizer(0)) == 0
+    assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+
+
+def test_somebody_elses_model_is_not_overwritten_unasked(tmp_path, settings):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(StorageError, match="already holds a model"):
+        TrainingFolder(tmp_path, settings)
+
+
+def test_resuming_with_another_recipe_names_the_key(tmp_path, settings):
+    TrainingFolder(tmp_path / "out", settings).close()
+    other = replace(settings, training=replace(settings.training, learning_rate=0.5))
+    with pytest.raises(
+        ConfigError, match=r"training.learning_rate is 0.5 now and was 0.001 when it began; use the old"
+    ):
+        TrainingFolder(tmp_path / "out", other, resume=True)
+    TrainingFolder(tmp_path / "out", settings, resume=True).close()  # refused above, and the lock is free
+
+
+def test_a_finished_training_is_not_begun_anew_by_resume(tmp_path, settings):
+    corpus = corpus_of(recipe(write_text(tmp_path / "text.jsonl")))
+    with TrainingFolder(tmp_path / "out", settings) as folder:
+        folder.keep_corpus(*corpus)
+        folder.save(*model_and_optimizer(), 2)
+        folder.finish({"held-out perplexity": 3.0})
+    with pytest.raises(StorageError, match="is finished; use --overwrite or another --out"):
+        TrainingFolder(tmp_path / "out", settings, resume=True)
+    with TrainingFolder(tmp_path / "out", settings, overwrite=True) as folder:
+        assert folder.corpus() is None
+    TrainingFolder(tmp_path / "out", settings, resume=True).close()
+
+
+def test_a_checkpoint_gives_back_model_optimiser_and_step(tmp_path, settings):
+    model, optimizer = model_and_optimizer()
+    again, its_optimizer = model_and_optimizer(0)
+    with TrainingFolder(tmp_path, settings) as folder:
+        folder.save(model, optimizer, 2)
+        assert folder.load(again, its_optimizer) == 2
+    assert torch.equal(again.weight, model.weight)
+    for one, other in zip(optimizer.state.values(), its_optimizer.state.values(), strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 64, "cut", "width"])
+def test_a_damaged_checkpoint_is_a_sentence(tmp_path, settings, content):
+    path = tmp_path / "pretraining" / "checkpoint.safetensors"
+    with TrainingFolder(tmp_path, settings) as folder:
+        folder.save(*model_and_optimizer(width=4 if content == "width" else 3), 2)
+        if content == "cut":
+            path.write_bytes(path.read_bytes()[:-9])
+        elif content != "width":
+            path.write_bytes(content)
+        with pytest.raises(
+            StorageError, match=r"checkpoint .*checkpoint.safetensors is damaged .*--overwrite"
+        ) as caught:
+            folder.load(*model_and_optimizer(0))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, settings, monkeypatch):
+    from fl_core import run_folder
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with TrainingFolder(tmp_path, settings) as folder:
+        folder.save(*model_and_optimizer(), 1)
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(StorageError, match="checkpoint.safetensors cannot be written: No space left"),
+        ):
+            patch.setattr(run_folder.os, "replace", full)
+            folder.save(*model_and_optimizer(), 2)
+        assert folder.load(*model_and_optimizer(0)) == 1
+
+
+def test_kept_tokens_and_tokenizer_are_read_again(tmp_path, settings):
+    corpus, tokenizer = corpus_of(recipe(write_text(tmp_path / "text.jsonl")))
+    with TrainingFolder(tmp_path / "out", settings) as folder:
+        assert folder.corpus() is None
+        folder.keep_corpus(corpus, tokenizer)
+        loaded, its_tokenizer = folder.corpus()
+    assert (loaded.train == corpus.train).all()
+    assert its_tokenizer.get_vocab() == tokenizer.get_vocab()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])
+def test_damaged_tokens_are_a_sentence(tmp_path, settings, damage):
+    path = tmp_path / "out" / "pretraining" / "tokens.npz"
+    with TrainingFolder(tmp_path / "out", settings) as folder:
+        folder.keep_corpus(*corpus_of(recipe(write_text(tmp_path / "text.jsonl"))))
+        whole = path.read_bytes()
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        path.write_bytes({"empty": b"", "cut": whole[:-50], "flipped": flipped}[damage])
+        with pytest.raises(StorageError, match=r"tokens.npz is damaged \(.*\); remove it"):
+            folder.corpus()
+
+
+def test_reports_of_steps_that_are_made_again_are_dropped(tmp_path, settings):
+    metrics = tmp_path / "pretraining" / "metrics.jsonl"
+    with TrainingFolder(tmp_path, settings) as folder:
+        for step in (2, 4):
+            folder.record(report(step))
+        folder.save(*model_and_optimizer(), 3)
+        with metrics.open("a") as handle:
+            handle.write('{"step": 5, "lo')  # a crash while writing
+        folder.load(*model_and_optimizer(0))
+        folder.record(report(4))
+    assert [row["step"] for row in read_metrics(metrics)] == [2, 4]
+    (tmp_path / "pretraining" / "checkpoint.safetensors").unlink()
+    with TrainingFolder(tmp_path, settings, resume=True) as folder:
+        assert folder.load(*model_and_optimizer(0)) == 0
+    assert read_metrics(metrics) == []

@@ -1,0 +1,167 @@
+"""Next-word prediction end to end: divisions, units, stand-ins, caches of frozen states, any base."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+from experiments.runs import execute
+from experiments.tasks import build_task
+from fl_core.config_file import parse_config
+from secagg.errors import SottoError
+from tests.experiments.language.tiny_language import save, tokenizer
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SOTTO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def config(base, *overrides):
+    settings = {
+        "data": {"name": "topics", "partition": "natural", "sequence_length": 12, "test_sequences": 40},
+        "model": {"base": str(base)},
+        "lora": {"rank": 2, "targets": ["c_attn"], "blocks": [-1]},
+        "federation": {"clients": 4, "rounds": 2, "sample_rate": 0.05},
+        "privacy": {"noise_multiplier": 1.0, "delta": 1e-3},
+        "server": {"optimizer": "adam", "learning_rate": 0.01},
+        "aggregation": {"backend": "plaintext"},
+        "engine": {"batch_size": 128},
+    }
+    return parse_config(OmegaConf.create(settings), list(overrides), "test")
+
+
+def run(config, out):
+    return execute(config, out, False, False, lambda _: None, lambda _: None)
+
+
+def test_the_largest_users_are_the_clients_and_other_divisions_share_their_sequences(base):
+    natural = build_task(config(base)).clients
+    sizes = [len(rows) for rows in natural]
+    assert sizes == sorted(sizes, reverse=True)
+    pool = np.sort(np.concatenate(natural))
+    assert len(np.unique(pool)) == len(pool)
+    for scheme in ("iid", "dirichlet"):
+        other = build_task(config(base, f"data.partition={scheme}")).clients
+        assert (np.sort(np.concatenate(other)) == pool).all()
+    assert max(map(len, build_task(config(base, "data.partition=iid")).clients)) <= len(pool) // 4 + 1
+
+
+def test_stored_states_change_gradients_by_rounding_only(base):
+    from fl_core import PrivateGradient
+
+    kept = build_task(config(base))
+    again = build_task(config(base, "engine.keep_features=false"))
+    rows = kept.clients[0][:6]
+    inputs, whole = kept.batch(rows), again.batch(rows)
+    assert "prefix_states" in inputs
+    assert "prefix_states" not in whole
+    one = PrivateGradient(kept.model, 1.0)(inputs, kept.loss)
+    two = PrivateGradient(again.model, 1.0)(whole, again.loss)
+    torch.testing.assert_close(one.total, two.total, rtol=1e-4, atol=1e-6)
+    assert kept.evaluate(kept.model)["accuracy"] == again.evaluate(again.model)["accuracy"]
+
+
+def test_states_beyond_the_memory_that_was_granted_are_not_kept(base):
+    said = []
+    task = build_task(config(base, "engine.features_gib=0.00001"), said.append)
+    assert "prefix_states" not in task.batch(task.clients[0][:2])
+    assert any("not kept" in text for text in said)
+
+
+@pytest.mark.parametrize("unit", ["example", "client"])
+def test_a_run_leaves_an_adapter_that_peft_loads_and_scores_of_the_whole_test_split(base, tmp_path, unit):
+    summary = run(config(base, f"privacy.unit={unit}", "client.steps=1"), tmp_path / "run")
+    assert summary["rounds_done"] == 2
+    assert set(summary["scores_after"]) == {"accuracy", "top3_accuracy", "token_accuracy", "perplexity", "test_loss"}
+    assert summary["targets"] == ["c_attn"]
+    PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), tmp_path / "run" / "adapter"
+    )
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert "whole/accuracy" in rows[0]
+    assert "whole/accuracy" not in rows[1]
+    assert rows[-1]["whole/accuracy"] == summary["accuracy_after"]
+
+
+def test_missing_posts_are_replaced_by_the_embedded_ones_and_said_to_be(base, monkeypatch, tmp_path):
+    monkeypatch.setenv("SOTTO_DATA", str(tmp_path))
+    task = build_task(config(base, "data.name=stackoverflow"))
+    assert task.name == "topics"
+    assert "stackoverflow is not here" in task.notes[0]
+    with pytest.raises(SottoError, match=r"stackoverflow.*is not there; set SOTTO_DATA"):
+        build_task(config(base, "data.name=stackoverflow", "data.fallback=refuse"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["data.sequence_length=64"], "data.sequence_length is 64; allowed: 2 to 32, the positions of"),
+        (["lora.targets=[q_proj]"], "lora.targets: no layer is called 'q_proj'; allowed: .*c_attn"),
+        (["lora.blocks=[3]"], "lora.blocks: 3 is none of the model's 3 blocks; allowed: -3 to 2"),
+        (["federation.clients=4000"], "federation.clients is 4000 but there are .* users"),
+        (["model.base=/nowhere/at/all"], "model.base /nowhere/at/all is no folder; allowed: mini, a folder"),
+        (["model.quantisation=4bit"], "model.quantisation is 4bit, but bitsandbytes is not installed|no CUDA device"),
+        (["data.name=stackoverfow"], "unknown data set 'stackoverfow'; did you mean stackoverflow"),
+        (["engine.device=cuda"], "engine.device is cuda, but PyTorch finds no CUDA device"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(base, overrides, sentence):
+    if overrides == ["engine.device=cuda"] and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(SottoError, match=sentence):
+        build_task(config(base, *overrides))
+
+
+def test_a_hub_name_without_network_is_refused_in_a_sentence(base, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(SottoError, match=r"model.base gpt2-no-such is no folder and not in the hub's local cache"):
+        build_task(config(base, "model.base=gpt2-no-such"))
+
+
+def test_a_folder_without_a_model_is_refused_in_a_sentence(base, tmp_path):
+    with pytest.raises(SottoError, match=r"cannot be loaded as a causal language model"):
+        build_task(config(base, f"model.base={tmp_path}"))
+
+
+def test_targets_follow_the_architecture_where_none_are_named(base):
+    task = build_task(config(base, "lora.targets=[]"))
+    assert {name.split(".")[-4] for name, p in task.model.named_parameters() if p.requires_grad} == {"c_attn"}
+
+
+def test_a_folder_of_distilgpt2s_shape_runs_end_to_end(tmp_path):
+    """6 layers of width 768, 12 heads, 50,257 tokens: 82 million parameters, two rounds on tiny data."""
+    torch.manual_seed(0)
+    shape = GPT2Config(n_layer=6, n_embd=768, n_head=12)
+    with torch.no_grad():
+        model = GPT2LMHeadModel(shape)
+    assert sum(p.numel() for p in model.parameters()) == 81_912_576
+    model.to(torch.float16).save_pretrained(tmp_path / "distil")
+    tokenizer().save_pretrained(tmp_path / "distil")
+    posts = tmp_path / "posts"
+    posts.mkdir()
+    for split in ("train", "test"):
+        lines = [json.dumps({"user": f"{split}{n}", "text": "a short post about lists"}) for n in range(4)]
+        (posts / f"{split}.jsonl").write_text("\n".join(lines * 3))
+    task_config = config(
+        tmp_path / "distil",
+        f"data.name={posts}",
+        "data.sequence_length=8",
+        "federation.sample_rate=0.5",
+        "lora.blocks=[]",
+        "lora.targets=[]",
+    )
+    summary = run(task_config, tmp_path / "run")
+    assert summary["rounds_done"] == 2
+    assert summary["parameters"] == 6 * 2 * (768 + 3 * 768)
