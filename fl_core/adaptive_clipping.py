@@ -6,6 +6,9 @@ C_0 / C_t, so that grid, noise and sensitivity are the same in every round, and 
 was at most C_t, else minus w. Together they have an L2 norm of at most sqrt(C_0^2 + w^2), which the noise is sized for:
 with w = C_0 / 10 that is 0.5 % more noise, the whole price. What the server makes of the opened coordinate is
 post-processing.
+
+Not covered, as with every clipped gradient here, is float rounding before the grid: a record whose norm is C_t up to
+its last bits may be told as above or below depending on the batch it was computed in, 2 w in one coordinate.
 """
 
 from __future__ import annotations
@@ -17,13 +20,13 @@ from torch import Tensor
 
 from fl_core.config import PrivacyConfig
 
-__all__ = ["RoundClip", "bit_steps", "clip_of_round", "joint_steps", "next_clip_norm", "signed_bits"]
+__all__ = ["FARTHEST", "RoundClip", "bit_steps", "clip_of_round", "joint_steps", "next_clip_norm", "signed_bits"]
 
 # w over C_0. The fraction of contributions below C_t then has a standard error of z sqrt(1 + 0.01) / 0.2 contributions
 # over their number: half a percent at z = 1 and 1,000 contributions, for 0.5 % more noise on everything.
 _BIT_SHARE = 0.1
 # Farthest that the norm may go from where it began, either way; beyond it, the quantile was not to be had.
-_FARTHEST = 1000.0
+FARTHEST = 1000.0
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class RoundClip:
 
 
 def bit_steps(clip_steps: int) -> int:
-    """w in grid steps, for a clip norm C_0 of `clip_steps` steps; at least 1."""
-    return max(1, round(_BIT_SHARE * clip_steps))
+    """w in grid steps, for a clip norm C_0 of `clip_steps` steps, which are 10 at least."""
+    return round(_BIT_SHARE * clip_steps)
 
 
 def joint_steps(clip_steps: int, bit: int) -> int:
@@ -56,11 +59,14 @@ def joint_steps(clip_steps: int, bit: int) -> int:
 def clip_of_round(initial: float, steps_per_unit: int, norm: float, bit: int) -> RoundClip:
     """The clip of a round with norm `norm`, for contributions sent as if the norm were `initial`.
 
-    Rounding never lets `floor(norm * scale)` exceed `floor(initial * steps_per_unit)`, which the noise is sized for.
+    `floor(norm * scale)`, the kernels' bound, is `floor(initial * steps_per_unit)` in every round, whatever rounding
+    does: not a step more, which the noise is not sized for, and not one less, which may be none at all.
     """
-    scale = steps_per_unit * initial / norm
-    while math.floor(norm * scale) > math.floor(initial * steps_per_unit):
+    scale, bound = steps_per_unit * initial / norm, math.floor(initial * steps_per_unit)
+    while math.floor(norm * scale) > bound:
         scale = math.nextafter(scale, 0.0)
+    while math.floor(norm * scale) < bound:
+        scale = math.nextafter(scale, math.inf)
     return RoundClip(norm, scale, bit)
 
 
@@ -83,10 +89,13 @@ def next_clip_norm(norm: float, opened: int, expected: float, bit: int, privacy:
     Args:
         norm: C_t.
         opened: the extra coordinate of the opened sum, in grid steps.
-        expected: contributions expected in a sum (sample rate times all of them): public, fixed.
+        expected: contributions expected in this sum (sample rate times those of the clients in it): public.
         bit: w in grid steps.
         privacy: quantile gamma, learning rate eta, and C_0.
     """
-    fraction = min(1.0, max(0.0, 0.5 + opened / (2.0 * bit * expected)))
-    moved = norm * math.exp(-privacy.clip_learning_rate * (fraction - privacy.clip_quantile))
-    return min(privacy.clip_norm * _FARTHEST, max(privacy.clip_norm / _FARTHEST, moved))
+    # Not cut to 0..1: a noisy fraction is right on average, and cut it would be pulled towards a half, so far with few
+    # contributions that a high quantile is never reached and the norm grows for ever.
+    fraction = 0.5 + opened / (2.0 * bit * expected)
+    furthest = 2 * math.log(FARTHEST)  # from one end to the other; beyond, exp may overflow
+    exponent = min(furthest, max(-furthest, -privacy.clip_learning_rate * (fraction - privacy.clip_quantile)))
+    return min(privacy.clip_norm * FARTHEST, max(privacy.clip_norm / FARTHEST, norm * math.exp(exponent)))

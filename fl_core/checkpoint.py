@@ -8,6 +8,7 @@ loading can never execute anything.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +57,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "first": checkpoint.optimizer.first,
         "second": checkpoint.optimizer.second,
     }
-    facts = {
+    facts: dict[str, int | float | str] = {
         "round": checkpoint.round,
         "optimizer_steps": checkpoint.optimizer.steps,
         "ledger_lines": checkpoint.ledger_lines,
         "ledger_head": checkpoint.ledger_head,
-        "clip_norm": checkpoint.clip_norm,
     }
+    if checkpoint.clip_norm is not None:
+        facts["clip_norm"] = checkpoint.clip_norm
     write_atomically(_path(folder, checkpoint.round), save(tensors, {"sotto": json.dumps(facts)}))
     for old in sorted(folder.glob("round-*.safetensors"))[:-_KEEP]:
         old.unlink(missing_ok=True)
@@ -92,6 +94,8 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
         ) from None
     if not (theta.shape == first.shape == second.shape and bool(torch.isfinite(theta).all())):
         raise StorageError(f"checkpoint {path} holds tensors that do not fit together; remove it")
+    if checkpoint.clip_norm is not None and not 0 < checkpoint.clip_norm < math.inf:
+        raise StorageError(f"checkpoint {path} holds a clip norm of {checkpoint.clip_norm}; remove it")
     return checkpoint
 
 

@@ -15,6 +15,8 @@ __all__ = ["check"]
 
 # The kernels' own bound (`kernels.clip_sum.MIN_CLIP_NORM`), whose module would load torch for a look at a file.
 _MIN_CLIP_NORM = 1e-9
+# `fl_core.adaptive_clipping.FARTHEST`, for the same reason.
+_FARTHEST = 1000.0
 
 _Need = Callable[[bool, str, object, str], None]
 
@@ -49,6 +51,7 @@ def check(config: RunConfig, where: str) -> None:
     choice("privacy.unit", p.unit, "example", "client")
     choice("privacy.trust", p.trust, "none", "central", "local", "distributed")
     choice("privacy.mechanism", p.mechanism, "gaussian", "discrete_gaussian", "skellam")
+    choice("privacy.clipping", p.clipping, "fixed", "adaptive")
     choice("noise.by", config.noise.by, "clients", "aggregators", "both")
     choice("noise.dropout", config.noise.dropout, "oversize", "xnoise")
     choice("aggregation.backend", a.backend, "plaintext", "smpc")
@@ -77,9 +80,6 @@ def check(config: RunConfig, where: str) -> None:
         f"0 to federation.n_min - 1 ({config.n_min - 1})",
     )
     need(_MIN_CLIP_NORM <= p.clip_norm < math.inf, "privacy.clip_norm", p.clip_norm, f"{_MIN_CLIP_NORM:g} or more")
-    choice("privacy.clipping", p.clipping, "fixed", "adaptive")
-    need(0 < p.clip_quantile < 1, "privacy.clip_quantile", p.clip_quantile, "above 0 and below 1")
-    need(_positive(p.clip_learning_rate), "privacy.clip_learning_rate", p.clip_learning_rate, "a number above 0")
     need(0 < p.delta < 1, "privacy.delta", p.delta, "above 0 and below 1")
     need(4 <= p.scale_bits <= 40, "privacy.scale_bits", p.scale_bits, "4 to 40")
     need(
@@ -88,6 +88,7 @@ def check(config: RunConfig, where: str) -> None:
         p.clip_norm * 2**p.scale_bits,
         "1 to 2^40 grid steps",
     )
+    _check_clipping(config, need)
     if p.trust == "none":
         need(
             p.epsilon is None and p.noise_multiplier is None,
@@ -158,6 +159,27 @@ def check(config: RunConfig, where: str) -> None:
     need(e.eval_every >= 1, "engine.eval_every", e.eval_every, "1 or more")
     need(e.checkpoint_every >= 1, "engine.checkpoint_every", e.checkpoint_every, "1 or more")
     need(e.threads is None or e.threads >= 1, "engine.threads", e.threads, "1 or more")
+
+
+def _check_clipping(config: RunConfig, need: _Need) -> None:
+    """Settings of adaptive clipping, and room for the norm to move and for a coordinate of a tenth of it."""
+    p = config.privacy
+    need(0 < p.clip_quantile < 1, "privacy.clip_quantile", p.clip_quantile, "above 0 and below 1")
+    need(_positive(p.clip_learning_rate), "privacy.clip_learning_rate", p.clip_learning_rate, "a number above 0")
+    if p.clipping != "adaptive":
+        return
+    need(
+        p.clip_norm / _FARTHEST >= _MIN_CLIP_NORM,
+        "privacy.clip_norm",
+        f"{p.clip_norm} while privacy.clipping is adaptive",
+        f"{_FARTHEST * _MIN_CLIP_NORM:g} or more (the norm may fall to a thousandth), or privacy.clipping fixed",
+    )
+    need(
+        10 <= p.clip_norm * 2**p.scale_bits <= 2**39,
+        "privacy.clip_norm * 2^privacy.scale_bits",
+        f"{p.clip_norm * 2**p.scale_bits} while privacy.clipping is adaptive",
+        "10 to 2^39 grid steps (norms are told in a coordinate of a tenth of them), or privacy.clipping fixed",
+    )
 
 
 def _check_noise(config: RunConfig, need: _Need) -> None:

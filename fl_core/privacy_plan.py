@@ -6,19 +6,28 @@ added and what is accounted cannot disagree. Every circumstance that weakens the
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import cast
 
 from fl_core.adaptive_clipping import bit_steps, joint_steps
 from fl_core.config import RunConfig
 from fl_core.privacy.calibration import calibrate
-from fl_core.privacy.ledger import LedgerHeader
+from fl_core.privacy.ledger import LedgerHeader, Opening
 from secagg.encoding import FixedPoint
 from secagg.errors import EncodingError
 from secagg.messages import RoundNoise
 from secagg.noise_shares import NoisePlan, plan_noise
 
-__all__ = ["PrivacyPlan", "budget_view", "ledger_header", "plan_privacy", "target_epsilon", "warnings_of"]
+__all__ = [
+    "PrivacyPlan",
+    "budget_view",
+    "ledger_header",
+    "ledger_opening",
+    "plan_privacy",
+    "target_epsilon",
+    "warnings_of",
+]
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,7 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         mechanism=config.privacy.mechanism,
         neighbouring="zero_out",
         delta=config.privacy.delta,
+        # The guarantee is for a contribution together with its extra coordinate.
         clip_norm=plan.bound if plan.bit else config.privacy.clip_norm,
         scale=plan.noise.clip_steps,
         dimension=plan.length,
@@ -183,6 +193,19 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
 def target_epsilon(config: RunConfig) -> float | None:
     """The epsilon that a run must not exceed; none in an extrapolation, which spends far more than it asks for."""
     return config.privacy.epsilon if config.simulation.noise_cohort is None else None
+
+
+def ledger_opening(plan: PrivacyPlan, number: int, attempt: int, clients: frozenset[int]) -> Opening:
+    """The ledger's entry of round `number`, opened for the `attempt`-th time (from 0), over `clients`."""
+    noise = plan.noise
+    return Opening(
+        round=number,
+        attempt=attempt,
+        survivors=len(clients),
+        set_digest=hashlib.sha256(",".join(str(c) for c in sorted(clients)).encode()).hexdigest(),
+        sigma_steps=noise.server_std if noise.trust == "central" else noise.share_std(len(clients)),
+        noise_multiplier=noise.sum_multiplier(len(clients)),
+    )
 
 
 def budget_view(config: RunConfig) -> str:

@@ -52,14 +52,10 @@ class ClippedSum:
 
     @property
     def accepted(self) -> Tensor:
-        """Bool `[b]`, False for samples that contributed zero because their gradient was not finite."""
-        every = torch.ones(len(self.losses), dtype=torch.bool, device=self.losses.device)
-        whole = [part.accepted if part.accepted is not None else None for part in self.parts]
-        if all(part is None for part in whole):
-            return every
-        sizes = [len(part.norms) for part in self.parts]
-        pieces = zip(whole, torch.split(every, sizes), strict=True)
-        return torch.cat([ones if part is None else part for part, ones in pieces])
+        """Bool `[b]`, False for samples that contributed zero. Private: never leaves the client."""
+        # Where the kernel accepted every sample, all norms are finite.
+        found = [torch.isfinite(part.norms) if part.accepted is None else part.accepted for part in self.parts]
+        return torch.cat(found) if found else self.losses.to(torch.bool)
 
     @property
     def clipped(self) -> int:  # noqa: D102

@@ -6,7 +6,6 @@ every opening. It can be interrupted at any moment and resumed: a crash can only
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 
@@ -21,11 +20,11 @@ from fl_core.checkpoint import Checkpoint, save_checkpoint
 from fl_core.cohort import Diagnostics, contributions
 from fl_core.config import RunConfig
 from fl_core.optimizers import OptimizerState, initial_state, server_step
-from fl_core.privacy.ledger import Ledger, Opening
-from fl_core.privacy_plan import PrivacyPlan
+from fl_core.privacy.ledger import Ledger
+from fl_core.privacy_plan import PrivacyPlan, ledger_opening
 from fl_core.round_report import RoundReport
 from fl_core.rounds import open_joint_sum, open_noisy_sum
-from fl_core.run_folder import RunFolder
+from fl_core.run_folder import RunFolder, StorageError
 from fl_core.sampling import poisson_coin
 from fl_core.task import WHOLE, FederatedTask
 from fl_core.tracking import Tracker
@@ -73,6 +72,11 @@ class LocalEngine:
             ledger.head,
             (config.privacy.clip_norm if start is None else start.clip_norm) if plan.bit else None,
         )
+        if plan.bit and self.state.clip_norm is None:
+            raise StorageError(
+                f"the checkpoint of round {self.state.round} has no clip norm, so its run had privacy.clipping fixed; "
+                "go on with that"
+            )
         load_flat_adapter(task.model, theta)
         self.budget = Budget(config, plan, ledger)
         self.tracker = Tracker(folder, self.state.round)
@@ -177,6 +181,8 @@ class LocalEngine:
             n_min=self.config.n_min,
             scale=plan.grid.scale,
             bits=plan.ring_bits,
+            # Without the clip norm, so that two sums over one adapter are openings of one model and their clients must
+            # differ by enough, even if their clip norms differ too.
             model=broadcast_digest(self.frozen, self.state.theta),
             noise=plan.round_noise(),
             norm_bound=plan.norm_bound,
@@ -203,7 +209,8 @@ class LocalEngine:
 
         def before_opening(clients: frozenset[int]) -> None:
             self.budget.check(len(clients))
-            self.ledger.append(self._opening(number, clients))
+            times = self.budget.openings_of(number)
+            self.ledger.append(ledger_opening(self.plan, number, times, clients))
             self.budget.count(number, len(clients))
 
         server = stream.child("server")
@@ -217,18 +224,6 @@ class LocalEngine:
         initial, grid = self.config.privacy.clip_norm, self.plan.grid
         return clip_of_round(initial, grid.scale, self.state.clip_norm or initial, self.plan.bit)
 
-    def _opening(self, number: int, clients: frozenset[int]) -> Opening:
-        digest = hashlib.sha256(",".join(str(c) for c in sorted(clients)).encode()).hexdigest()
-        noise = self.plan.noise
-        return Opening(
-            round=number,
-            attempt=self.budget.openings_of(number),
-            survivors=len(clients),
-            set_digest=digest,
-            sigma_steps=noise.server_std if noise.trust == "central" else noise.share_std(len(clients)),
-            noise_multiplier=noise.sum_multiplier(len(clients)),
-        )
-
     def _step(self, number: int, opened: RoundSum) -> None:
         config = self.config
         total = torch.from_numpy(self.plan.grid.decode(opened.total))
@@ -239,7 +234,10 @@ class LocalEngine:
         if clip_norm is not None:
             # Contributions were sent as if the norm were that of the first round.
             total = total[:-1] * (clip_norm / config.privacy.clip_norm)
-            clip_norm = next_clip_norm(clip_norm, int(opened.total[-1]), expected, self.plan.bit, config.privacy)
+            # Who is in the sum is public too. Without it drop-outs would pull the fraction towards a half, and a high
+            # quantile, out of reach then, would push the norm on for ever.
+            present = expected * len(opened.clients) / config.federation.clients
+            clip_norm = next_clip_norm(clip_norm, int(opened.total[-1]), present, self.plan.bit, config.privacy)
         average = total / expected
         theta, optimizer = server_step(
             self.state.theta, average, self.state.optimizer, config.server, config.federation.rounds

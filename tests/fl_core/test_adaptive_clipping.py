@@ -4,6 +4,7 @@ what was promised.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from fl_core.adapters import flat_adapter
 from fl_core.adaptive_clipping import (
+    FARTHEST,
     RoundClip,
     bit_steps,
     clip_of_round,
@@ -21,13 +23,15 @@ from fl_core.adaptive_clipping import (
     next_clip_norm,
     signed_bits,
 )
-from fl_core.checkpoint import latest_checkpoint
+from fl_core.checkpoint import latest_checkpoint, save_checkpoint
 from fl_core.cohort import Diagnostics, contributions
 from fl_core.config import PrivacyConfig
+from fl_core.config_check import _FARTHEST
 from fl_core.privacy.ledger import read_ledger, summarise_ledger
 from fl_core.privacy_plan import plan_privacy
 from fl_core.tracking import read_metrics
 from kernels import clip_and_sum_counted, squared_norms
+from secagg import PlaintextAggregator
 from secagg.errors import SottoError
 from secagg.randomness import Keystream
 from secagg.smpc import SmpcAggregator
@@ -56,6 +60,47 @@ def test_the_norm_finds_the_quantile_of_known_norms(quantile, noise):
     assert np.mean(late) == pytest.approx(quantile, abs=0.02)
 
 
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_a_few_contributions_and_much_noise_still_find_the_quantile_on_average(quantile):
+    """Ten coins a round: the fraction's noise is 0.5, so that one cut to 0..1 would never show a fraction of 0.9."""
+    generator = np.random.default_rng(0)
+    norms = generator.lognormal(0.0, 1.0, 2000)
+    privacy = PrivacyConfig(clip_norm=1.0, clip_quantile=quantile, clip_learning_rate=0.05)
+    bit = bit_steps(SCALE)
+    norm, late = 1.0, []
+    for step in range(3000):
+        taken = generator.choice(norms, generator.poisson(10))
+        drawn = generator.normal(0, joint_steps(SCALE, bit))
+        norm = next_clip_norm(norm, round((2 * (taken <= norm).sum() - len(taken)) * bit + drawn), 10, bit, privacy)
+        if step >= 500:
+            late.append(float((norms <= norm).mean()))
+    assert np.mean(late) == pytest.approx(quantile, abs=0.03)
+
+
+@pytest.mark.parametrize("unit", ["example", "client"])
+def test_drop_outs_do_not_drive_the_norm_away(tmp_path, unit):
+    """With 0.4 of the clients gone, a fraction of all that were expected is 0.8 at most, and 0.9 never reached."""
+    config = tiny_config(
+        ADAPTIVE,
+        f"privacy.unit={unit}",
+        "privacy.trust=none",
+        "privacy.noise_multiplier=null",
+        "privacy.clip_quantile=0.9",
+        "privacy.clip_norm=1000",
+        "privacy.clip_learning_rate=1",
+        "federation.sample_rate=1",
+        "federation.rounds=8",
+        "federation.n_min=1",
+        "simulation.dropout=0.4",
+    )
+    run_tiny(tmp_path / "run", config)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")[1:]
+    assert min(row["survivors"] for row in rows) < 7
+    # All norms are below: the fraction is 1, whoever dropped out, and the norm falls by exp(-0.1).
+    for number, row in enumerate(rows):
+        assert row["clip_norm"] == pytest.approx(1000 * math.exp(-0.1 * number))
+
+
 def test_the_update_is_andrew_and_others_equation():
     privacy = PrivacyConfig(clip_norm=1.0, clip_quantile=0.5, clip_learning_rate=0.2)
     # 30 of 40 at most C: b = 0.75.
@@ -82,7 +127,7 @@ def test_the_norm_stays_within_a_thousandth_and_a_thousand_times_the_first():
 def test_a_contribution_with_its_bit_never_exceeds_the_bound_that_noise_is_sized_for(initial, factor, bits, values):
     steps_per_unit = 2**bits
     steps = math.floor(initial * steps_per_unit)
-    if steps < 1:
+    if steps < 10:
         return
     bit = bit_steps(steps)
     clip = clip_of_round(initial, steps_per_unit, initial * factor, bit)
@@ -92,6 +137,15 @@ def test_a_contribution_with_its_bit_never_exceeds_the_bound_that_noise_is_sized
     square = sum(int(value) ** 2 for value in result.total.tolist()) + own**2
     assert square <= joint_steps(steps, bit) ** 2
     assert abs(own) == bit or (own == 0 and not result.total.any())
+
+
+@given(st.floats(1e-6, 1e4), st.floats(1e-3, 1e3), st.integers(4, 40))
+def test_the_kernels_bound_is_the_first_rounds_in_every_round(initial, factor, bits):
+    if not 10 <= initial * 2**bits <= 2**39:
+        return
+    clip = clip_of_round(initial, 2**bits, initial * factor, 1)
+    assert math.floor(clip.norm * clip.scale) == math.floor(initial * 2**bits)
+    assert clip.scale == pytest.approx(2**bits / factor, rel=1e-9)
 
 
 @given(st.integers(1, 2**40), st.integers(1, 2**37))
@@ -163,17 +217,89 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, unit):
     assert len(set(norms[1:])) == len(norms) - 1
 
 
-def test_smpc_and_plaintext_follow_the_same_norms_and_end_at_the_same_bits(tmp_path):
-    config = tiny_config(ADAPTIVE, "federation.rounds=3")
-    _, plain = run_tiny(tmp_path / "plain", config)
-    secure = tiny_config(ADAPTIVE, "federation.rounds=3", "aggregation.backend=smpc", "aggregation.parties=2")
-    aggregator = SmpcAggregator(2)
-    try:
+def recorded(aggregator):
+    """The list that every sum the aggregator opens will be in."""
+    sums, close = [], aggregator.close
+
+    def recording(before_opening=None):
+        opened = close(before_opening)
+        sums.append(opened.total.copy())
+        return opened
+
+    aggregator.close = recording
+    return sums
+
+
+@pytest.mark.parametrize("unit", ["example", "client"])
+def test_smpc_and_plaintext_open_the_same_sums_and_follow_the_same_norms(tmp_path, unit):
+    some = (ADAPTIVE, f"privacy.unit={unit}", "federation.rounds=3")
+    plaintext = PlaintextAggregator()
+    opened = recorded(plaintext)
+    _, plain = run_tiny(tmp_path / "plain", tiny_config(*some), plaintext)
+    secure = tiny_config(*some, "aggregation.backend=smpc", "aggregation.parties=2")
+    with SmpcAggregator(2, 60) as aggregator:
+        securely = recorded(aggregator)
         _, shared = run_tiny(tmp_path / "smpc", secure, aggregator)
-    finally:
-        aggregator.shutdown()
+    assert len(opened) == len(securely) == 3
+    for one, two in zip(opened, securely, strict=True):
+        assert len(one) == plain.plan.parameters + 1
+        assert one.tobytes() == two.tobytes()
     assert torch.equal(plain.state.theta, shared.state.theta)
     assert plain.state.clip_norm == shared.state.clip_norm
+
+
+def test_honest_updates_pass_the_norm_check_whose_bound_is_the_joint_one(tmp_path):
+    some = ("privacy.unit=client", "aggregation.norm_check=true", "noise.by=aggregators", "privacy.insecure_seed=null")
+    # Every update is far above the norm, and every client takes part.
+    all_clipped = ("privacy.clip_norm=0.01", "federation.sample_rate=1", "federation.rounds=2")
+    config = tiny_config(ADAPTIVE, *some, *all_clipped, "aggregation.backend=smpc", "aggregation.parties=2")
+    with SmpcAggregator(2, 60, norm_check=True) as aggregator:
+        _, engine = run_tiny(tmp_path / "run", config, aggregator)
+    steps = math.floor(0.01 * SCALE)
+    assert engine.plan.norm_bound == joint_steps(steps, bit_steps(steps))
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")[1:]
+    assert [row["survivors"] for row in rows] == [8, 8]
+    assert all("refused" not in row for row in rows)
+    assert [row["simulation/clipped"] for row in rows] == [1, 1]
+
+
+def test_a_record_moves_the_opened_sum_by_at_most_the_joint_bound(tmp_path):
+    """Zero-out neighbours with equal noise, in the first round and in one whose norm has moved."""
+    config = tiny_config(ADAPTIVE, "federation.sample_rate=1", "federation.rounds=1", "privacy.clip_norm=0.25")
+    one, other = PlaintextAggregator(), PlaintextAggregator()
+    sums = [recorded(one), recorded(other)]
+    _, engine = run_tiny(tmp_path / "with", config, one)
+    run_tiny(tmp_path / "without", config, other, task=tiny_task(config, poison=7))
+    difference = [int(a) - int(b) for a, b in zip(sums[0][0], sums[1][0], strict=True)]
+    assert abs(difference[-1]) == engine.plan.bit
+    assert sum(v * v for v in difference) <= engine.plan.noise.clip_steps**2
+    clip = clip_of_round(0.25, SCALE, 0.04, engine.plan.bit)
+    moved = _totals(config, clip).sum(0) - _totals(config, clip, poison=7).sum(0)
+    assert 0 < sum(int(v) ** 2 for v in moved) <= engine.plan.noise.clip_steps**2
+
+
+def test_checkpoints_of_fixed_clipping_are_those_of_old_and_damaged_norms_are_refused(tmp_path):
+    _, engine = run_tiny(tmp_path / "fixed", tiny_config("federation.rounds=1"))
+    (file,) = (tmp_path / "fixed" / "checkpoints").iterdir()
+    assert b"clip_norm" not in file.read_bytes()
+    assert latest_checkpoint(tmp_path / "fixed" / "checkpoints").clip_norm is None
+    assert all("clip_norm" not in row for row in read_metrics(tmp_path / "fixed" / "metrics.jsonl"))
+    with pytest.raises(SottoError, match="the checkpoint of round 1 has no clip norm"):
+        run_tiny(tmp_path / "fixed", tiny_config(ADAPTIVE, "federation.rounds=2"), resume=True)
+    for damaged in (-1.0, 0.0, math.inf, math.nan):
+        save_checkpoint(file.parent, dataclasses.replace(engine.state, clip_norm=damaged))
+        with pytest.raises(SottoError, match="holds a clip norm of"):
+            latest_checkpoint(file.parent)
+
+
+def test_a_round_that_opens_nothing_leaves_the_norm_where_it_is(tmp_path):
+    config = tiny_config(ADAPTIVE, "simulation.dropout=0.6", "federation.n_min=6", "federation.rounds=4")
+    _, engine = run_tiny(tmp_path / "run", config)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")[1:]
+    norms = [row["clip_norm"] for row in rows] + [engine.state.clip_norm]
+    for row, before, after in zip(rows, norms[:-1], norms[1:], strict=True):
+        assert (before == after) == ("message" in row)
+    assert any("message" in row for row in rows)
 
 
 def test_the_price_is_half_a_percent_of_noise_and_no_epsilon():
@@ -184,6 +310,16 @@ def test_the_price_is_half_a_percent_of_noise_and_no_epsilon():
     ratio = adaptive.noise.sum_std(8) / fixed.noise.sum_std(8)
     assert ratio == pytest.approx(math.sqrt(1.01), rel=1e-5)
     assert adaptive.noise.sum_multiplier(8) == pytest.approx(fixed.noise.sum_multiplier(8), rel=1e-6)
+
+
+def test_unrounded_noise_grows_by_exactly_the_joint_factor():
+    some = ("privacy.mechanism=gaussian", "privacy.clip_norm=0.7")
+    fixed, adaptive = (plan_privacy(tiny_config(*some, *more), 100, 80).noise for more in ([], [ADAPTIVE]))
+    steps = math.floor(0.7 * SCALE)
+    assert fixed.clip_steps == steps
+    assert adaptive.client_std / fixed.client_std == pytest.approx(
+        joint_steps(steps, bit_steps(steps)) / steps, rel=1e-14
+    )
 
 
 @pytest.mark.parametrize("unit", ["example", "client"])
@@ -227,13 +363,22 @@ def test_the_opened_sum_has_the_noise_of_the_ledger_in_every_coordinate(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("override", "sentence"),
+    ("overrides", "sentence"),
     [
-        ("privacy.clipping=adaptve", "privacy.clipping is 'adaptve'; allowed: fixed, adaptive"),
-        ("privacy.clip_quantile=1", "privacy.clip_quantile is 1.0; allowed: above 0 and below 1"),
-        ("privacy.clip_learning_rate=0", "privacy.clip_learning_rate is 0.0; allowed: a number above 0"),
+        (["privacy.clipping=adaptve"], "privacy.clipping is 'adaptve'; allowed: fixed, adaptive"),
+        (["privacy.clip_quantile=1"], "privacy.clip_quantile is 1.0; allowed: above 0 and below 1"),
+        (["privacy.clip_quantile=.nan"], "privacy.clip_quantile is nan"),
+        ([ADAPTIVE, "privacy.clip_norm=1e-7", "privacy.scale_bits=40"], "1e-06 or more .the norm may fall to a thou"),
+        ([ADAPTIVE, "privacy.clip_norm=0.25", "privacy.scale_bits=5"], "is 8.0 while privacy.clipping is adaptive"),
+        ([ADAPTIVE, "privacy.clip_norm=1", "privacy.scale_bits=40"], "allowed: 10 to 2.39 grid steps"),
+        (["privacy.clip_learning_rate=0"], "privacy.clip_learning_rate is 0.0; allowed: a number above 0"),
     ],
 )
-def test_impossible_settings_are_refused_in_a_sentence(override, sentence):
+def test_impossible_settings_are_refused_in_a_sentence(overrides, sentence):
     with pytest.raises(SottoError, match=sentence):
-        tiny_config(override)
+        tiny_config(*overrides)
+
+
+def test_the_smallest_first_norm_may_fall_to_the_kernels_smallest():
+    assert _FARTHEST == FARTHEST
+    tiny_config(ADAPTIVE, "privacy.clip_norm=1e-6", "privacy.scale_bits=40")

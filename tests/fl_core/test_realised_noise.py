@@ -188,6 +188,58 @@ def test_the_variance_of_an_opened_sum_is_what_the_ledger_says(tmp_path, by, dro
     assert not within_chance(total, 1.05 * told.noise_multiplier * plan.noise.clip_steps), "one share shows"
 
 
+@pytest.mark.parametrize("mechanism", ["discrete_gaussian", "skellam", "gaussian"])
+@pytest.mark.parametrize(
+    ("unit", "trust", "by", "dropout", "parties"),
+    [
+        ("example", "distributed", "clients", "oversize", 1),
+        ("client", "distributed", "clients", "oversize", 1),
+        ("client", "distributed", "both", "oversize", 3),
+        ("client", "distributed", "clients", "xnoise", 3),
+        ("example", "local", "clients", "oversize", 1),
+        ("example", "central", "clients", "oversize", 1),
+    ],
+)
+def test_with_adaptive_clipping_the_variance_is_that_of_the_joint_bound(
+    tmp_path, unit, trust, by, dropout, parties, mechanism
+):
+    if dropout == "xnoise" and mechanism == "gaussian":
+        pytest.skip("xnoise takes whole numbers away")
+    privacy = PrivacyConfig(unit, trust, mechanism, noise_multiplier=1.5, clip_norm=0.7, clipping="adaptive")
+    config = RunConfig(
+        federation=FederationConfig(clients=10, rounds=5, sample_rate=1.0, n_min=5, colluders=1),
+        privacy=privacy,
+        noise=NoiseConfig(by=by, dropout=dropout),
+        aggregation=AggregationConfig(backend="smpc" if parties > 1 else "plaintext"),
+    )
+    plan = plan_privacy(config, 20_000, 10)
+    assert plan.length == 20_001
+    aggregator = ThreeParties() if parties > 1 else PlaintextAggregator()
+    total, told = opened_zeros(tmp_path, config, plan, 7, aggregator, plan.length)
+    steps = math.floor(0.7 * 2**20)
+    joint = math.ceil(math.hypot(steps, round(steps / 10)))
+    header = ledger_header(config, plan, "run")
+    assert (header.scale, header.dimension) == (joint, 20_001)
+    assert within_chance(total, told.noise_multiplier * joint)
+    # The coordinate about norms has no less noise than any other.
+    alone = [opened_last(config, plan, seed) for seed in range(2000)] if parties == 1 else []
+    assert not alone or within_chance(np.array(alone), told.noise_multiplier * joint)
+    if trust == "central":
+        assert told.noise_multiplier == pytest.approx(1.5, rel=1e-5)
+
+
+def opened_last(config, plan, seed):
+    """The last coordinate of an opened sum of seven zero contributions of two numbers and their coordinate."""
+    root = Keystream.seeded(seed)
+    spec = RoundSpec("run", 1, 0, range(7), 3, 5, noise=plan.round_noise())
+    streams = {client: root.child(client) for client in range(7)}
+    parts = [Contributions(tuple(range(7)), np.zeros((7, 3), dtype=np.int64))]
+    opened = open_noisy_sum(
+        spec, parts, plan.noise, PlaintextAggregator(), streams, root.child("server"), lambda clients: None
+    )
+    return opened.total[-1]
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.4])
 @pytest.mark.parametrize(("name", "length"), [("femnist", 500), ("cifar10", 10_000), ("reddit", 8000)])
 def test_xnoise_at_the_published_settings_is_in_the_sum_and_not_only_in_the_ledger(tmp_path, name, length, fraction):
