@@ -100,6 +100,9 @@ def test_missing_posts_are_replaced_by_the_embedded_ones_and_said_to_be(base, mo
     task = build_task(config(base, "data.name=stackoverflow"))
     assert task.name == "topics"
     assert "stackoverflow is not here" in task.notes[0]
+    many = build_task(config(base, "data.name=stackoverflow", "federation.clients=1000"))
+    assert len(many.clients) == 1000
+    assert "were divided evenly instead" in many.notes[1]
     with pytest.raises(SottoError, match=r"stackoverflow.*is not there; set SOTTO_DATA"):
         build_task(config(base, "data.name=stackoverflow", "data.fallback=refuse"))
 
