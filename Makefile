@@ -22,6 +22,8 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	@$(BIN)/sotto run experiments/configs/demo.yaml --out runs/demo --overwrite
+	@$(BIN)/sotto run experiments/configs/demo_words.yaml --out runs/demo_words --overwrite
+	@$(BIN)/sotto suggest "This method returns the" --adapter runs/demo_words
 
 test: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not gpu'

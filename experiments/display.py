@@ -110,7 +110,7 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
     """The table of one run, its warnings, and where things are."""
     columns, rows = arm_table(arms_of([("", [], summary)]))
     print_table(columns, rows)
-    for text in [*summary["privacy"]["warnings"], *summary["notes"]]:
+    for text in dict.fromkeys([*summary["privacy"]["warnings"], *summary["notes"]]):
         print(f"note: {text}")
     proven = (
         "proven for the integers that ran" if summary["privacy"]["proven"] else "not proven for what ran, see notes"

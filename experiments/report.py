@@ -16,25 +16,37 @@ from secagg.errors import SottoError
 __all__ = ["arm_table", "load_runs", "write_report"]
 
 
-def load_runs(folders: Sequence[Path]) -> list[Run]:
-    """(name, metrics rows, summary) of finished runs.
+def load_runs(places: Sequence[Path]) -> list[Run]:
+    """(name, metrics rows, summary) of finished runs: from run folders, or from a report's `runs.json`.
 
     Raises:
-        SottoError: if a folder holds no finished run.
+        SottoError: if a folder holds no finished run, or a file is no `runs.json`.
     """
-    runs = []
-    for folder in folders:
-        path = folder / "summary.json"
+    runs: list[Run] = []
+    for place in places:
+        if place.is_file():
+            runs += _stored_runs(place)
+            continue
+        path = place / "summary.json"
         try:
             summary = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SottoError(
-                f"{folder} holds no finished run (no summary.json); give folders that `sotto run` wrote"
+                f"{place} holds no finished run (no summary.json); give folders that `sotto run` wrote, or a runs.json"
             ) from None
         except (OSError, ValueError) as error:
             raise SottoError(f"{path} cannot be read: {error}") from None
-        runs.append((folder.name, read_metrics(folder / "metrics.jsonl"), summary))
+        runs.append((place.name, read_metrics(place / "metrics.jsonl"), summary))
     return runs
+
+
+def _stored_runs(path: Path) -> list[Run]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        curves = [[{"round": number, "accuracy": value} for number, value in entry["accuracy"]] for entry in entries]
+        return [(entry["name"], curve, entry["summary"]) for entry, curve in zip(entries, curves, strict=True)]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise SottoError(f"{path} is no runs.json that a report wrote: {error!r}") from None
 
 
 def write_report(runs: Sequence[Run], out: Path, title: str) -> None:

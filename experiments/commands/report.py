@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Run folders")],
+    folders: Annotated[list[Path], typer.Argument(help="Run folders, or a report's runs.json")],
     out: Annotated[Path, typer.Option(help="Folder for table and figures")] = Path("report"),
     title: Annotated[str, typer.Option(help="Title of the figure")] = "accuracy by round",
 ) -> None:

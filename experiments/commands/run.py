@@ -82,9 +82,11 @@ def sweep(
                     elsewhere.append(name)  # another `sotto sweep` works on the same grid
                     continue
         done.append(folder)
-    runs = load_runs(done)
     if elsewhere:
         print(f"left to another process: {', '.join(elsewhere)}; run this command again for the whole table")
+    if not done:
+        return
+    runs = load_runs(done)
     write_report(runs, out, plan.stem)
     arms = arms_of(runs)
     print_table(*arm_table(arms), [arm.name for arm in arms])

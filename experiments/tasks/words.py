@@ -56,7 +56,7 @@ def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: 
     on_progress("tokenising the posts, or reading them from the cache")
     train = sequences_of(posts.train, posts.digest + "train", tokenizer, length)
     test = sequences_of(posts.test, posts.digest + "test", tokenizer, length)
-    clients = _clients(train, config)
+    clients = _clients(train, config, notes)
     device = device_of(config.engine.device)
     model = attach_adapter(base, config.lora).to(device)
     rows = np.sort(np.concatenate(clients))
@@ -94,9 +94,16 @@ def _logits(model: PeftModel, inputs: dict[str, Tensor]) -> Tensor:
     return logits
 
 
-def _clients(train: Sequences, config: RunConfig) -> tuple[NDArray[np.int64], ...]:
-    """Each client's sequences; the pool is that of the natural division, whatever the scheme."""
+def _clients(train: Sequences, config: RunConfig, notes: list[str]) -> tuple[NDArray[np.int64], ...]:
+    """Each client's sequences; the pool is that of the natural division, whatever the scheme.
+
+    A stand-in (`notes` say so) with fewer users than clients is divided evenly, which is noted too.
+    """
     clients, data = config.federation.clients, config.data
+    users = int(train.users.max()) + 1
+    if notes and users < clients:
+        notes.append(f"its {users} users are fewer than {clients} clients: sequences were divided evenly instead")
+        return partition(train.users, clients, "iid", data.alpha, data.seed)
     natural = largest_owners(train.users, clients)
     if data.partition == "natural":
         return natural

@@ -107,3 +107,17 @@ def test_one_trust_model_needs_no_comparison_of_trust(tmp_path):
 def test_a_folder_without_a_finished_run_is_a_sentence(tmp_path):
     with pytest.raises(SottoError, match="holds no finished run"):
         load_runs([tmp_path])
+
+
+def test_a_report_is_drawn_again_from_its_own_numbers(tmp_path):
+    write_report([run("none", 0.2, "none"), run("own@1", 0.15), run("own@2", 0.16)], tmp_path / "one", "x")
+    write_report(load_runs([tmp_path / "one" / "runs.json"]), tmp_path / "two", "x")
+    for name in ("table.md", "runs.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert (tmp_path / "two" / "accuracy.png").exists()
+
+
+def test_another_file_is_no_report(tmp_path):
+    (tmp_path / "x.json").write_text("[1]")
+    with pytest.raises(SottoError, match="is no runs.json that a report wrote"):
+        load_runs([tmp_path / "x.json"])

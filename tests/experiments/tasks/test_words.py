@@ -100,6 +100,9 @@ def test_missing_posts_are_replaced_by_the_embedded_ones_and_said_to_be(base, mo
     task = build_task(config(base, "data.name=stackoverflow"))
     assert task.name == "topics"
     assert "stackoverflow is not here" in task.notes[0]
+    many = build_task(config(base, "data.name=stackoverflow", "federation.clients=1000"))
+    assert len(many.clients) == 1000
+    assert "were divided evenly instead" in many.notes[1]
     with pytest.raises(SottoError, match=r"stackoverflow.*is not there; set SOTTO_DATA"):
         build_task(config(base, "data.name=stackoverflow", "data.fallback=refuse"))
 
@@ -165,3 +168,24 @@ def test_a_folder_of_distilgpt2s_shape_runs_end_to_end(tmp_path):
     summary = run(task_config, tmp_path / "run")
     assert summary["rounds_done"] == 2
     assert summary["parameters"] == 6 * 2 * (768 + 3 * 768)
+
+
+def test_runs_that_follow_each_other_share_the_frozen_states_and_another_base_has_its_own(base, tmp_path, monkeypatch):
+    from experiments.tasks import stored_sequences
+
+    monkeypatch.setattr(stored_sequences, "_kept", {})
+    computed = []
+    monkeypatch.setattr(
+        stored_sequences.FrozenStates,
+        "_computed",
+        lambda self, ids, width, device, run=stored_sequences.FrozenStates._computed: (
+            computed.append(len(ids)) or run(self, ids, width, device)
+        ),
+    )
+    build_task(config(base))
+    assert len(computed) == 2
+    build_task(config(base, "lora.rank=3", "privacy.noise_multiplier=2"))
+    assert len(computed) == 2
+    build_task(config(save(tmp_path / "other", seed=1)))
+    assert len(computed) == 4
+    assert len(stored_sequences._kept) == 2
