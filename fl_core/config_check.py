@@ -172,7 +172,7 @@ def _check_clipping(config: RunConfig, need: _Need) -> None:
         p.clip_norm / _FARTHEST >= _MIN_CLIP_NORM,
         "privacy.clip_norm",
         f"{p.clip_norm} while privacy.clipping is adaptive",
-        f"{_FARTHEST * _MIN_CLIP_NORM:g} or more (the norm may fall to a thousandth), or privacy.clipping fixed",
+        f"above {_FARTHEST * _MIN_CLIP_NORM:g} (the norm may fall to a thousandth), or privacy.clipping fixed",
     )
     need(
         10 <= p.clip_norm * 2**p.scale_bits <= 2**39,

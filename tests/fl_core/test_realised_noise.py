@@ -17,7 +17,7 @@ from fl_core.cohort import Contributions
 from fl_core.config import AggregationConfig, FederationConfig, NoiseConfig, PrivacyConfig, RunConfig
 from fl_core.privacy.ledger import Ledger, Opening, opening_event, read_ledger, summary
 from fl_core.privacy.views import views
-from fl_core.privacy_plan import ledger_header, plan_privacy
+from fl_core.privacy_plan import ledger_header, ledger_opening, plan_privacy
 from fl_core.rounds import open_noisy_sum
 from secagg import PlaintextAggregator, RoundSpec, RoundSum
 from secagg.noise_draws import draw_noise
@@ -154,7 +154,7 @@ def opened_zeros(tmp_path, config, plan, survivors, aggregator, length):
     with Ledger.create(path, ledger_header(config, plan, "run")) as ledger:
 
         def before_opening(clients):
-            ledger.append(entry(plan, 1, len(clients)))
+            ledger.append(ledger_opening(plan, 1, 0, clients))
 
         opened = open_noisy_sum(spec, parts, plan.noise, aggregator, streams, root.child("server"), before_opening)
     (told,) = read_ledger(path).openings
