@@ -138,7 +138,7 @@ def _incidents(rows: list[dict[str, Any]], privacy: dict[str, Any]) -> list[str]
 
 def extrapolates(summary: dict[str, Any]) -> int | None:
     """How many clients' noise a run had on fewer clients' data; None for a run that is what it says."""
-    cohort: int | None = summary["config"]["simulation"].get("noise_cohort")
+    cohort: int | None = summary["config"].get("simulation", {}).get("noise_cohort")
     return cohort
 
 

@@ -15,10 +15,13 @@ VIEWS = {"release": {"epsilon": 5.98765}, "aggregators": {"epsilon": 6.0}, "loca
 def shown(capsys, trust="distributed", by="clients", dropout="oversize", epsilon=6.0, n_min=None):
     summary = {
         "config": {
+            "data": {"name": "digits"},
+            "lora": {"rank": 4, "targets": []},
             "federation": {"clients": 20, "n_min": n_min},
             "privacy": {"unit": "client", "trust": trust, "mechanism": "skellam", "epsilon": epsilon},
             "noise": {"by": by, "dropout": dropout},
             "aggregation": {"backend": "smpc"},
+            "simulation": {"noise_cohort": None},
         },
         "privacy": {"views": VIEWS, "warnings": [], "proven": True, "unit": "client", "delta": 1e-5},
         "idealised_release_epsilon": None,

@@ -15,7 +15,7 @@ def made(dtype=torch.float32):
     torch.manual_seed(0)
     base = nn.Sequential()
     base.fc, base.norm = nn.Linear(5, 3, dtype=dtype), nn.BatchNorm1d(3)
-    return attach_adapter(base, LoraSettings(rank=2))
+    return attach_adapter(base, LoraSettings(rank=2, targets=["fc"]))
 
 
 def test_equal_models_have_equal_digests_whatever_their_adapters_hold():
