@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 import torch
@@ -11,6 +12,10 @@ from hypothesis import settings
 # Before anything imports triton: without a GPU its kernels run in the interpreter.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# A suite that runs in a shell's background inherits an ignored SIGINT, as no terminal's program does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines are shared and noisy: no time limit for an example. In CI the same examples every time.
 settings.register_profile("sotto", deadline=None, derandomize=bool(os.environ.get("CI")))

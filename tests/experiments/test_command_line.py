@@ -196,8 +196,6 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed_to_its_end(home, tmp_path):
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # A suite that runs in a shell's background inherits an ignored SIGINT, as no terminal's program does.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     metrics = folder / "metrics.jsonl"
     deadline = time.monotonic() + 120

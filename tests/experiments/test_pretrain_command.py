@@ -32,7 +32,7 @@ def test_a_base_is_trained_and_its_scores_are_told(sotto, recipe, tmp_path):
     assert code == 0
     assert (tmp_path / "base" / "model.safetensors").is_file()
     assert out.startswith("held-out perplexity: ")
-    assert out.splitlines()[-1] == f"model: {tmp_path / 'base'} (sotto run CONFIG.yaml model.name={tmp_path / 'base'})"
+    assert out.splitlines()[-1] == f"model: {tmp_path / 'base'} (sotto run CONFIG.yaml model.base={tmp_path / 'base'})"
     lines = err.splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("pre-training 8/8  loss 5.")
@@ -51,7 +51,7 @@ def test_json_is_one_object_and_nothing_else(sotto, recipe, tmp_path):
 def test_quiet_prints_the_scores_alone(sotto, recipe, tmp_path):
     code, out, err = sotto("pretrain", recipe, "--out", tmp_path / "base", "--quiet")
     assert (code, err) == (0, "")
-    assert len(out.splitlines()) == 8
+    assert len(out.splitlines()) == 9
 
 
 @pytest.mark.parametrize(

@@ -298,7 +298,8 @@ def test_the_scores_are_those_of_the_written_model_and_its_baselines(finished, m
     assert scores["held-out perplexity"] < VOCABULARY
     assert 1 < scores["bigram perplexity (Kneser-Ney)"] < scores["unigram perplexity"] < VOCABULARY
     assert scores["held-out tokens"] == len(corpus.held_out)
-    assert scores["training tokens a pass"] == len(corpus.train)
+    assert scores["tokens a pass, repetitions counted"] == len(corpus.train)
+    assert scores["tokens of the text"] == corpus.once
 
 
 def test_a_disk_that_fills_up_while_the_model_is_written_is_a_sentence(made, tmp_path, monkeypatch):

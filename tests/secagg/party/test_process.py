@@ -90,15 +90,6 @@ def test_after_a_failure_every_call_is_a_sentence_until_the_next_round(group):
     group.abort()
 
 
-@pytest.fixture
-def _interruptible():
-    """A suite that runs in a shell's background inherits an ignored SIGINT, as no terminal's program does."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupted_close_leaves_no_answer_behind_for_the_next_round(group):
     begin(group, 1, (0,))
     stopped = group.pids[1]
