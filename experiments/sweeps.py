@@ -18,7 +18,8 @@ def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
 
     The file has `base` (a configuration's path, relative to the sweep file), `runs` (name: list of key=value), and
     optionally `common` (key=value for all runs) and `repeats`: with more than 1, each run becomes that many, named
-    `NAME@1`, `NAME@2`, ..., each with its own initial adapter (`lora.seed`) and its own randomness.
+    `NAME@1`, `NAME@2`, ..., each with its own initial adapter (`lora.seed`) and its own randomness; all the first ones
+    come before all the second.
 
     Args:
         path: the sweep file.
@@ -38,14 +39,14 @@ def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
     repeats = loaded.get("repeats", 1)
     if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
         raise ConfigError(f"{path}: repeats is {repeats}; allowed: 1 or more")
-    wanted: list[tuple[str, list[str]]] = []
-    for name in map(str, runs):
-        own = _strings(runs[name], f"{path}: runs.{name}")
-        if repeats == 1:
-            wanted.append((name, own))
-        else:
-            wanted += [(f"{name}@{count}", [*own, f"lora.seed={count - 1}"]) for count in range(1, repeats + 1)]
     names = [str(name) for name in runs]
+    wanted = [(name, _strings(runs[name], f"{path}: runs.{name}")) for name in names]
+    if repeats > 1:  # every run once before any is repeated: a sweep that is cut short has something of all
+        wanted = [
+            (f"{name}@{count}", [*own, f"lora.seed={count - 1}"])
+            for count in range(1, repeats + 1)
+            for name, own in wanted
+        ]
     chosen = {name for name, _ in wanted if not only or name in only or name.rpartition("@")[0] in only}
     missing = [name for name in only if name not in names and name not in chosen]
     if missing:

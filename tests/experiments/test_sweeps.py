@@ -28,15 +28,15 @@ def test_runs_are_the_base_with_common_and_own_values(sweep):
     ]
 
 
-def test_repetitions_have_names_and_initial_adapters_of_their_own(sweep):
+def test_repetitions_have_names_and_initial_adapters_of_their_own_and_come_after_all_firsts(sweep):
     runs = load_sweep(sweep(repeats=3), [])
     assert [(name, config.lora.seed) for name, config in runs] == [
-        (f"{name}@{k}", k - 1) for name in "ab" for k in (1, 2, 3)
+        (f"{name}@{k}", k - 1) for k in (1, 2, 3) for name in "ab"
     ]
 
 
 @pytest.mark.parametrize(
-    ("only", "chosen"), [(["b"], ["b@1", "b@2"]), (["a@2"], ["a@2"]), ([], ["a@1", "a@2", "b@1", "b@2"])]
+    ("only", "chosen"), [(["b"], ["b@1", "b@2"]), (["a@2"], ["a@2"]), ([], ["a@1", "b@1", "a@2", "b@2"])]
 )
 def test_a_run_is_chosen_by_its_name_with_all_repetitions_or_with_one(sweep, only, chosen):
     assert [name for name, _ in load_sweep(sweep(repeats=2), only)] == chosen
