@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arms import Arm
-from experiments.figures import COLOURS, DASHES, accuracy_limits, footnote, label, pyplot
+from experiments.figures import COLOURS, DASHES, accuracy_limits, adapted_targets, footnote, label, pyplot
 
 __all__ = ["draw_comparison", "draw_trust"]
 
@@ -33,6 +33,7 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
     best = max(arm.mean("accuracy_after") for arm in arms)
     reached = [row["accuracy"] for arm in arms for _, rows, _ in arm.runs for row in rows if "accuracy" in row]
     limits = accuracy_limits(reached)
+    parts = any(_start(arm) != arm.mean("accuracy_before") for arm in arms)
     bands = [limits, (best - 0.05, best + 0.005)] if limits == (0.0, 1.0) else [limits]
     figure, panels = plt.subplots(
         len(bands),
@@ -47,16 +48,16 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
         for panel in panels[:, column]:
             for arm in chosen:
                 index = order.index(looks[arm.name])  # one look per kind of run, the same in every column
-                _curve(panel, arm, index, f"{looks[arm.name]}: {arm.mean('accuracy_after'):.3f}")
+                _curve(panel, arm, index, f"{looks[arm.name]}: {_percent(arm.mean('accuracy_after'))}")
             panel.grid(alpha=0.3)
-            untuned = chosen[0].mean("accuracy_before")
-            panel.axhline(untuned, color="grey", linestyle=":", label=f"untuned base: {untuned:.3f}")
-        joint = any(arm.summary["config"]["simulation"]["noise"] == "aggregate" for arm in chosen)
-        panels[0][column].set_title(f"{clients:,} clients" + (" (simulation: sum noise drawn once)" if joint else ""))
+            untuned = f"untuned base: {_percent(chosen[0].mean('accuracy_before'))}"
+            panel.axhline(_start(chosen[0]), color="grey", linestyle=":", label=untuned)
+        panels[0][column].set_title(f"{clients:,} clients")
         panels[0][column].legend(loc="lower right", fontsize=8)
         panels[-1][column].set_xlabel("round")
     for row, band in enumerate(bands):
-        panels[row][0].set_ylabel("test accuracy" if row == 0 else "test accuracy, enlarged")
+        what = "test accuracy" + (" on a part; legend: on all test data" if parts else "")
+        panels[row][0].set_ylabel(what if row == 0 else f"{what}, enlarged")
         panels[row][0].set_ylim(*band)
     _finish(plt, figure, title, arms, path)
 
@@ -97,7 +98,7 @@ def draw_trust(arms: Sequence[Arm], title: str, path: Path) -> None:
             if _clients(arm) == clients and arm.summary["config"]["privacy"]["trust"] == "none":
                 panel.axhline(arm.mean("accuracy_after"), color="black", linewidth=1, label="no privacy")
         untuned = chosen[0].mean("accuracy_before")
-        panel.axhline(untuned, color="grey", linestyle=":", label=f"untuned base: {untuned:.3f}")
+        panel.axhline(untuned, color="grey", linestyle=":", label=f"untuned base: {_percent(untuned)}")
         panel.set_xscale("log", base=2)
         ticks = sorted({arm.summary["config"]["privacy"]["epsilon"] for arm in chosen})
         panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -132,11 +133,22 @@ def _curve(panel: Any, arm: Arm, index: int, name: str) -> None:
 
 def _looks(arms: Sequence[Arm]) -> dict[str, str]:
     """What each arm is called in a legend; arms of one kind in one panel are told apart by their names."""
-    kinds = [(label(arm.summary), _clients(arm)) for arm in arms]
+    targets = len({tuple(adapted_targets(arm.summary)) for arm in arms}) > 1
+    kinds = [(label(arm.summary, targets), _clients(arm)) for arm in arms]
     return {
         arm.name: kind[0] if kinds.count(kind) == 1 else f"{kind[0]} [{arm.name}]"
         for arm, kind in zip(arms, kinds, strict=True)
     }
+
+
+def _start(arm: Arm) -> float:
+    """The untuned accuracy as the curve shows it: many rounds are scored on a part of the test data only."""
+    rows = [row for row in arm.runs[0][1] if "accuracy" in row and row["round"] == 0]
+    return float(rows[0]["accuracy"]) if rows else arm.mean("accuracy_before")
+
+
+def _percent(accuracy: float) -> str:
+    return f"{accuracy:.2%}"
 
 
 def _clients(arm: Arm) -> int:

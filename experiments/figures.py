@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.summary import extrapolates
 
-__all__ = ["COLOURS", "DASHES", "accuracy_limits", "draw_run", "footnote", "label", "pyplot"]
+__all__ = ["COLOURS", "DASHES", "accuracy_limits", "adapted_targets", "draw_run", "footnote", "label", "pyplot"]
 
 # Okabe and Ito's palette: distinguishable with every common colour blindness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
@@ -47,12 +47,18 @@ def draw_run(rows: Sequence[dict[str, Any]], summary: dict[str, Any], path: Path
     plt.close(figure)
 
 
-def label(summary: dict[str, Any]) -> str:
-    """Short name of a run for a legend."""
+def adapted_targets(summary: dict[str, Any]) -> list[str]:
+    """Names of the layers with an adapter; older summaries have those of the configuration only."""
+    targets: list[str] = summary.get("targets") or summary["config"]["lora"]["targets"]
+    return targets
+
+
+def label(summary: dict[str, Any], targets: bool = True) -> str:
+    """Short name of a run for a legend, with or without the layers that have an adapter."""
     privacy = summary["config"]["privacy"]
-    targets = "+".join(summary.get("targets") or summary["config"]["lora"]["targets"])
+    adapted = "+".join(adapted_targets(summary)) + ", " if targets else ""
     if privacy["trust"] == "none":
-        return f"{targets}, no privacy"
+        return f"{adapted}no privacy"
     epsilon = privacy["epsilon"]
     size = f"epsilon {epsilon:g}" if epsilon is not None else f"z {privacy['noise_multiplier']:g}"
     cohort = extrapolates(summary)
@@ -60,7 +66,9 @@ def label(summary: dict[str, Any]) -> str:
         size += f" extrapolated to {cohort:,} clients"
     if privacy.get("clipping") == "adaptive":
         size += ", adaptive clipping"
-    return f"{targets}, {privacy['trust']}, {size}"
+    if summary["config"].get("simulation", {}).get("noise") == "aggregate":
+        size += " (simulation: sum noise drawn once)"
+    return f"{adapted}{privacy['trust']}, {size}"
 
 
 def accuracy_limits(values: Sequence[float]) -> tuple[float, float]:
