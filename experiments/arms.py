@@ -18,7 +18,14 @@ __all__ = ["Arm", "Run", "arms_of", "gain_kept"]
 Run = tuple[str, list[dict[str, Any]], dict[str, Any]]
 
 # What a setting shares with the run without privacy that its gain is measured by.
-_SAME = (("federation", "clients"), ("privacy", "unit"), ("data", "name"), ("lora", "rank"), ("lora", "targets"))
+_SAME = (
+    ("federation", "clients"),
+    ("privacy", "unit"),
+    ("data", "name"),
+    ("lora", "rank"),
+    ("lora", "targets"),
+    ("lora", "blocks"),
+)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
     """
     plt = pyplot()
     counts = sorted({_clients(arm) for arm in arms})
+    columns = {clients: [arm for arm in arms if _clients(arm) == clients] for clients in counts}
     looks = _looks(arms)
     order = list(dict.fromkeys(looks.values()))
     best = max(arm.mean("accuracy_after") for arm in arms)
@@ -38,13 +39,12 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
     figure, panels = plt.subplots(
         len(bands),
         len(counts),
-        figsize=(6.5 * len(counts), 4.0 * len(bands) + 0.5),
+        figsize=(6.5 * len(counts), 4.0 * len(bands) + 0.5 + 0.15 * max(len(arms) for arms in columns.values())),
         sharex=True,
         sharey="row",
         squeeze=False,
     )
-    for column, clients in enumerate(counts):
-        chosen = [arm for arm in arms if _clients(arm) == clients]
+    for column, (clients, chosen) in enumerate(columns.items()):
         for panel in panels[:, column]:
             for arm in chosen:
                 index = order.index(looks[arm.name])  # one look per kind of run, the same in every column
@@ -53,8 +53,9 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
             untuned = f"untuned base: {_percent(chosen[0].mean('accuracy_before'))}"
             panel.axhline(_start(chosen[0]), color="grey", linestyle=":", label=untuned)
         panels[0][column].set_title(f"{clients:,} clients")
-        panels[0][column].legend(loc="lower right", fontsize=8)
         panels[-1][column].set_xlabel("round")
+        # Below the curves: they may run anywhere.
+        panels[-1][column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, fontsize=7)
     for row, band in enumerate(bands):
         what = "test accuracy" + (" on a part; legend: on all test data" if parts else "")
         panels[row][0].set_ylabel(what if row == 0 else f"{what}, enlarged")

@@ -46,20 +46,22 @@ def _stored_runs(path: Path) -> list[Run]:
         curves = [[{"round": number, "accuracy": value} for number, value in entry["accuracy"]] for entry in entries]
         return [(entry["name"], curve, entry["summary"]) for entry, curve in zip(entries, curves, strict=True)]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise SottoError(f"{path} is no runs.json that a report wrote: {error!r}") from None
+        reason = "not UTF-8" if isinstance(error, UnicodeError) else repr(error)
+        raise SottoError(f"{path} is no runs.json that a report wrote: {reason}") from None
 
 
-def write_report(runs: Sequence[Run], out: Path, title: str) -> None:
+def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> None:
     """`table.md`, `runs.json` (summaries and accuracy by round) and figures in folder `out`.
 
-    `accuracy.png` shows accuracy by round; `trust.png`, where trust models are compared, accuracy by epsilon.
+    `accuracy.png` shows accuracy by round; `trust.png`, where trust models are compared, accuracy by epsilon. Both
+    carry `title`, or say what they show.
     """
     arms = arms_of(runs)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        draw_comparison(arms, title, out / "accuracy.png")
+        draw_comparison(arms, title or "accuracy by round", out / "accuracy.png")
         if len({arm.summary["config"]["privacy"]["trust"] for arm in arms} - {"none"}) > 1:
-            draw_trust(arms, title, out / "trust.png")
+            draw_trust(arms, title or "accuracy by epsilon and trust", out / "trust.png")
     write_atomically(out / "table.md", _markdown(arms).encode())
     facts = [
         {

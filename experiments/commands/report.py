@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or a report's runs.json")],
     out: Annotated[Path, typer.Option(help="Folder for table and figures")] = Path("report"),
-    title: Annotated[str, typer.Option(help="Title of the figure")] = "accuracy by round",
+    title: Annotated[str | None, typer.Option(help="Title of the figures; default what they show")] = None,
 ) -> None:
     """Draw accuracy by round of several runs and write one table (Markdown and JSON)."""
     from experiments.arms import arms_of

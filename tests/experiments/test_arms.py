@@ -52,6 +52,15 @@ def test_mean_and_deviation_are_those_of_the_runs():
     assert Arm("b", (run("b", 0.2),)).deviation("accuracy_after") is None
 
 
+def test_another_depth_of_the_adapter_is_another_setting():
+    free, own = run("none", 0.2, "none"), run("own", 0.15)
+    free[2]["config"]["lora"]["blocks"] = [-1]
+    arms = arms_of([free, own])
+    assert gain_kept(arms[1], arms) is None
+    own[2]["config"]["lora"]["blocks"] = [-1]
+    assert gain_kept(arms[1], arms) == pytest.approx(0.5)
+
+
 def test_the_gain_kept_is_measured_against_the_run_without_privacy_of_the_same_setting():
     arms = arms_of([run("none", 0.2, "none"), run("own", 0.17), run("other", 0.5, clients=100)])
     assert gain_kept(arms[0], arms) == pytest.approx(1.0)
@@ -117,7 +126,9 @@ def test_a_report_is_drawn_again_from_its_own_numbers(tmp_path):
     assert (tmp_path / "two" / "accuracy.png").exists()
 
 
-def test_another_file_is_no_report(tmp_path):
-    (tmp_path / "x.json").write_text("[1]")
-    with pytest.raises(SottoError, match="is no runs.json that a report wrote"):
+@pytest.mark.parametrize("content", [b"[1]", b"\x89PNG" + bytes(4000), b"{"])
+def test_another_file_is_no_report(tmp_path, content):
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(SottoError, match="is no runs.json that a report wrote") as refusal:
         load_runs([tmp_path / "x.json"])
+    assert len(str(refusal.value)) < 400
