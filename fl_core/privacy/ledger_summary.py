@@ -100,7 +100,7 @@ def standing_warnings(header: LedgerHeader) -> tuple[str, ...]:
             "Clients added no noise of their own (noise by aggregators): if all aggregators collude, nothing protects "
             "a client's message."
         )
-    if header.simulation_noise == "aggregate":
+    if header.simulation_noise == "aggregate" and header.trust != "none":
         found.append(
             "A simulation drew the noise of each sum at once instead of share by share: the epsilons are "
             "those of the simulated protocol."

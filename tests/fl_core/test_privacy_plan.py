@@ -173,6 +173,12 @@ def test_every_weakness_is_a_warning_in_the_ledger(overrides, says):
     assert any(says in text for text in found)
 
 
+def test_no_noise_at_all_is_not_said_to_be_drawn_at_once():
+    config = tiny_config(*SMPC, "privacy.trust=none", "privacy.noise_multiplier=null", "simulation.noise=aggregate")
+    found = standing_warnings(ledger_header(config, plan_privacy(config, 100, 80), "run"))
+    assert found == ("No noise was added (trust none), so this run is non-private.",)
+
+
 @pytest.mark.parametrize("overrides", [["noise.by=both"], ["noise.dropout=xnoise"]])
 def test_noise_that_outlives_drop_outs_needs_no_warning(overrides):
     config = tiny_config(*SMPC, "federation.n_min=5", *overrides)
