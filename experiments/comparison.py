@@ -15,6 +15,8 @@ from experiments.figures import COLOURS, DASHES, accuracy_limits, adapted_target
 
 __all__ = ["draw_comparison", "draw_trust"]
 
+# Characters of the longest legend entry that still has room for another beside it.
+_ABREAST = 55
 _MARKERS = {"central": "s", "distributed": "o", "local": "v"}
 
 
@@ -30,6 +32,8 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
     counts = sorted({_clients(arm) for arm in arms})
     columns = {clients: [arm for arm in arms if _clients(arm) == clients] for clients in counts}
     looks = _looks(arms)
+    abreast = 2 if max(map(len, looks.values())) <= _ABREAST else 1  # legend entries
+    below = 0.3 * max(len(chosen) for chosen in columns.values()) / abreast  # inches
     order = list(dict.fromkeys(looks.values()))
     best = max(arm.mean("accuracy_after") for arm in arms)
     reached = [row["accuracy"] for arm in arms for _, rows, _ in arm.runs for row in rows if "accuracy" in row]
@@ -39,7 +43,7 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
     figure, panels = plt.subplots(
         len(bands),
         len(counts),
-        figsize=(6.5 * len(counts), 4.0 * len(bands) + 0.5 + 0.15 * max(len(arms) for arms in columns.values())),
+        figsize=(6.5 * len(counts), 4.0 * len(bands) + 0.5 + below),
         sharex=True,
         sharey="row",
         squeeze=False,
@@ -55,7 +59,7 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
         panels[0][column].set_title(f"{clients:,} clients")
         panels[-1][column].set_xlabel("round")
         # Below the curves: they may run anywhere.
-        panels[-1][column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, fontsize=7)
+        panels[-1][column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=abreast, fontsize=7)
     for row, band in enumerate(bands):
         what = "test accuracy" + (" on a part; legend: on all test data" if parts else "")
         panels[row][0].set_ylabel(what if row == 0 else f"{what}, enlarged")
