@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from experiments.summary import extrapolates
@@ -16,6 +17,8 @@ __all__ = ["COLOURS", "DASHES", "accuracy_limits", "adapted_targets", "draw_run"
 # Okabe and Ito's palette: distinguishable with every common colour blindness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 DASHES = ("-", "--", "-.", ":")
+
+FOOTNOTE_CHARACTERS_PER_INCH = 19  # of 7 points: a longer line would widen the figure
 
 
 def draw_run(rows: Sequence[dict[str, Any]], summary: dict[str, Any], path: Path) -> None:
@@ -81,13 +84,15 @@ def accuracy_limits(values: Sequence[float]) -> tuple[float, float]:
 
 
 def footnote(figure: Any, summaries: Sequence[dict[str, Any]]) -> None:
-    """All warnings and notes below a figure, each once."""
+    """All warnings and notes below a figure, each once, in lines no wider than the figure."""
     warnings: dict[str, None] = {}
     for summary in summaries:
         for text in [*summary["privacy"]["warnings"], *summary["notes"]]:
             warnings[text] = None
     if warnings:
-        figure.text(0.01, -0.02, "\n".join(warnings), fontsize=7, va="top", ha="left")
+        width = int(FOOTNOTE_CHARACTERS_PER_INCH * figure.get_figwidth())
+        lines = [line for text in warnings for line in wrap(text, width, subsequent_indent="   ")]
+        figure.text(0.01, -0.02, "\n".join(lines), fontsize=7, va="top", ha="left")
 
 
 def pyplot() -> Any:

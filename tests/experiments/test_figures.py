@@ -1,0 +1,38 @@
+"""What all figures share: notes below them, axis limits."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import pytest
+
+from experiments.figures import accuracy_limits, footnote, pyplot
+
+
+def summary(*notes):
+    return {"privacy": {"warnings": []}, "notes": list(notes)}
+
+
+def test_notes_below_a_figure_are_wrapped_to_its_width_and_each_is_there_once():
+    short, long = "a short note", "extrapolation: " + "the noise that an average over more clients would have " * 6
+    figure = pyplot().figure(figsize=(7, 4))
+    footnote(figure, [summary(short), summary(long, short)])
+    (text,) = figure.texts
+    box = text.get_window_extent(mpl.backends.backend_agg.FigureCanvasAgg(figure).get_renderer())
+    assert box.x1 <= figure.bbox.x1
+    assert " ".join(text.get_text().split()) == f"{short} {' '.join(long.split())}"
+    pyplot().close(figure)
+
+
+def test_a_figure_without_notes_has_no_text_below_it():
+    figure = pyplot().figure()
+    footnote(figure, [summary()])
+    assert not figure.texts
+    pyplot().close(figure)
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [([0.1, 0.9], (0.0, 1.0)), ([0.12, 0.14], (0.118, 0.142)), ([0.001, 0.001], (0.0, 0.003))],
+)
+def test_an_accuracy_axis_shows_what_was_reached(values, limits):
+    assert accuracy_limits(values) == pytest.approx(limits)
