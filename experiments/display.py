@@ -35,6 +35,7 @@ class StepProgress:
     def __init__(self, steps: int, title: str, silent: bool) -> None:
         console = Console(stderr=True)
         self._title, self._steps = title, steps
+        self._silent = silent
         self._plain = not silent and not console.is_terminal
         self._every = max(1, steps // 10)
         self._shown = 0
@@ -54,6 +55,11 @@ class StepProgress:
         """What is being done before or after the steps."""
         self._bar.update(self._task, state=text)
         self._bar.refresh()
+
+    def note(self, text: str) -> None:
+        """A line that stays: what must be known before hours are spent."""
+        if not self._silent:
+            self._bar.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
     def advance(self, step: int, state: str, note: str = "") -> None:
         """`step` steps are done; a `note` is worth a line of its own where there is no bar."""

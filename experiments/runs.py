@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -29,17 +29,23 @@ from fl_core.tracking import read_metrics
 from secagg.aggregator import Aggregator, PlaintextAggregator
 from secagg.smpc import SmpcAggregator
 
-__all__ = ["execute"]
+__all__ = ["RunProgress", "execute"]
 
 
-def execute(
-    config: RunConfig,
-    out: Path,
-    resume: bool,
-    overwrite: bool,
-    on_progress: Callable[[str], None],
-    on_round: Callable[[RoundReport], None],
-) -> dict[str, Any]:
+class RunProgress(Protocol):
+    """Whoever wants to hear how a run goes."""
+
+    def say(self, text: str) -> None:
+        """What is being done before or after the rounds."""
+
+    def note(self, text: str) -> None:
+        """What a reader of the result must know, such as a data set that stands in for another."""
+
+    def round(self, report: RoundReport) -> None:
+        """A round is done."""
+
+
+def execute(config: RunConfig, out: Path, resume: bool, overwrite: bool, progress: RunProgress) -> dict[str, Any]:
     """Run `config` in folder `out`; returns the summary that is also written there.
 
     Raises:
@@ -49,19 +55,21 @@ def execute(
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     started = time.perf_counter()
-    with _aggregator(config, on_progress) as aggregator, RunFolder(out, resume, overwrite) as folder:
+    with _aggregator(config, progress.say) as aggregator, RunFolder(out, resume, overwrite) as folder:
         if resume:
             _refuse_difference(config, folder.config_path)
-        task = build_task(config, on_progress)
+        task = build_task(config, progress.say)
         length = len(flat_adapter(task.model))
-        on_progress("sizing the noise")
+        progress.say("sizing the noise")
         plan = plan_privacy(config, length, max(task.records, config.federation.clients))
         ledger, start = _open_ledger(config, plan, task, folder, resume)
         with ledger:
+            for text in task.notes:
+                progress.note(text)
             engine = LocalEngine(task, config, plan, folder, ledger, aggregator, start)
-            ended = engine.run(on_round)
+            ended = engine.run(progress.round)
         aggregator.shutdown()
-        on_progress("writing adapter and figures")
+        progress.say("writing adapter and figures")
         with storage_errors(folder.adapter):
             save_adapter(task.model, folder.adapter)
         rows = read_metrics(folder.metrics_path)

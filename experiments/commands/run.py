@@ -38,7 +38,7 @@ def run(
     folder = out or Path("runs") / config.stem
     with RoundProgress(parsed.federation.rounds, silent=quiet or as_json) as progress:
         try:
-            summary = execute(parsed, folder, resume, overwrite, progress.say, progress.round)
+            summary = execute(parsed, folder, resume, overwrite, progress)
         except KeyboardInterrupt:
             progress.say("")
             again = " ".join(["sotto run", str(config), *(overrides or []), "--out", str(folder), "--resume"])
@@ -77,7 +77,7 @@ def sweep(
             with RoundProgress(parsed.federation.rounds, silent=quiet, title=title) as progress:
                 started = (folder / "config.yaml").exists()
                 try:
-                    execute(parsed, folder, started, False, progress.say, progress.round)
+                    execute(parsed, folder, started, False, progress)
                 except FolderInUse:
                     elsewhere.append(name)  # another `sotto sweep` works on the same grid
                     continue

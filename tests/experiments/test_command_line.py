@@ -172,17 +172,16 @@ def test_every_mistake_is_one_sentence_and_exit_code_2(home, arguments, says, tm
     assert says in mistake(sotto(home, *filled))
 
 
-def test_missing_data_is_replaced_by_the_embedded_set_only_with_a_word(home, tmp_path):
+def test_missing_data_is_replaced_by_the_embedded_set_only_with_a_word_before_the_first_round(home, tmp_path):
     arguments = ["run", str(home / "run.yaml"), "data.name=mnist", "model.pretrain.data=fashion_mnist"]
-    arguments += ["--out", str(tmp_path / "out"), "--json"]
-    result = sotto(home, *arguments, SOTTO_DATA=str(tmp_path / "nothing"))
+    result = sotto(home, *arguments, "--out", str(tmp_path / "out"), SOTTO_DATA=str(tmp_path / "nothing"))
     assert result.returncode == 0, result.stderr
-    summary = json.loads(result.stdout)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["data"] == "digits"
-    assert any("mnist is not here" in note and "digits was used instead" in note for note in summary["notes"])
-    refused = sotto(
-        home, *arguments[:-3], "data.fallback=refuse", "--out", str(tmp_path / "o2"), SOTTO_DATA=str(tmp_path)
-    )
+    (said,) = [note for note in summary["notes"] if "mnist is not here" in note and note.startswith("mnist")]
+    assert "digits was used instead" in said
+    assert f"note: {said}" in result.stderr.split("round 1/")[0]
+    refused = sotto(home, *arguments, "data.fallback=refuse", "--out", str(tmp_path / "o2"), SOTTO_DATA=str(tmp_path))
     assert "SOTTO_DATA" in mistake(refused)
 
 

@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 
+from experiments.display import RoundProgress
 from experiments.runs import execute
 from fl_core.config_file import load_config
 from secagg.errors import SottoError
@@ -63,7 +64,7 @@ def test_a_run_uses_the_parties_of_a_deployment_and_a_second_one_finds_them_read
 def test_what_the_parties_would_refuse_is_one_sentence_before_the_run(home, deployment, settings, says):
     config = load_config(home / "run.yaml", [f"aggregation.deployment={deployment}", *settings])
     with pytest.raises(SottoError, match=says):
-        execute(config, home / "refused", False, False, print, print)
+        execute(config, home / "refused", False, False, RoundProgress(config.federation.rounds, silent=True))
     assert not (home / "refused").exists()
 
 

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from experiments.display import RoundProgress
 from experiments.runs import execute
 from experiments.tasks import build_task
 from fl_core.config_file import parse_config
@@ -43,7 +44,7 @@ def config(base, *overrides):
 
 
 def run(config, out):
-    return execute(config, out, False, False, lambda _: None, lambda _: None)
+    return execute(config, out, False, False, RoundProgress(config.federation.rounds, silent=True))
 
 
 def test_the_largest_users_are_the_clients_and_other_divisions_share_their_sequences(base):
