@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from experiments.commands.interruption import interrupted
 
 if TYPE_CHECKING:
     from experiments.language.pretraining import PretrainingReport
@@ -54,9 +54,10 @@ def pretrain(
         try:
             scores = run_pretraining(parsed, folder, resume, overwrite, progress.say, show)
         except KeyboardInterrupt:
-            again = shlex.join(["sotto", "pretrain", str(recipe), *(overrides or []), "--out", str(folder), "--resume"])
-            print(f"\ninterrupted; every finished step is kept. To go on: {again}", file=sys.stderr)
-            raise typer.Exit(130) from None
+            begun = ["--resume"] if (folder / "pretraining" / "recipe.yaml").exists() else []
+            raise interrupted(
+                "step", ["pretrain", str(recipe), *(overrides or []), "--out", str(folder), *begun]
+            ) from None
     if as_json:
         print(json.dumps({"folder": str(folder), **scores}, sort_keys=True, allow_nan=False))
         return

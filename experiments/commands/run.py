@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from experiments.commands.interruption import interrupted
 
 __all__ = ["register"]
 
@@ -41,9 +42,8 @@ def run(
             summary = execute(parsed, folder, resume, overwrite, progress)
         except KeyboardInterrupt:
             progress.say("")
-            again = " ".join(["sotto run", str(config), *(overrides or []), "--out", str(folder), "--resume"])
-            print(f"\ninterrupted; every finished round is kept. To go on: {again}", file=sys.stderr)
-            raise typer.Exit(130) from None
+            begun = ["--resume"] if (folder / "config.yaml").exists() else []
+            raise interrupted("round", ["run", str(config), *(overrides or []), "--out", str(folder), *begun]) from None
     if as_json:
         print(json.dumps(summary, sort_keys=True, allow_nan=False))
     else:
@@ -81,6 +81,10 @@ def sweep(
                 except FolderInUse:
                     elsewhere.append(name)  # another `sotto sweep` works on the same grid
                     continue
+                except KeyboardInterrupt:
+                    progress.say("")
+                    chosen = [word for run in only or [] for word in ("--only", run)]
+                    raise interrupted("round", ["sweep", str(plan), "--out", str(out), *chosen]) from None
         done.append(folder)
     if elsewhere:
         print(f"left to another process: {', '.join(elsewhere)}; run this command again for the whole table")

@@ -16,7 +16,7 @@ def test_runs_that_another_process_is_at_are_left_to_it(sotto, tmp_path, monkeyp
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({"base": "base.yaml", "runs": {"a": [], "b": []}}))
     started = []
 
-    def execute(config, out, resume, overwrite, on_progress, on_round):
+    def execute(config, out, resume, overwrite, progress):
         lock = lock_folder(out)  # refuses like a real run
         started.append(out.name)
         _, rows, summary = run("x", 0.2)
