@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Arm", "Run", "arms_of", "gain_kept"]
+from secagg.errors import SottoError
+
+__all__ = ["Arm", "Run", "arms_of", "chosen_runs", "gain_kept"]
 
 # Name, rows of metrics.jsonl, summary.
 Run = tuple[str, list[dict[str, Any]], dict[str, Any]]
@@ -72,8 +74,26 @@ def arms_of(runs: Sequence[Run]) -> list[Arm]:
     """Runs grouped by name, `x@1` and `x@2` being two runs of x."""
     grouped: dict[str, list[Run]] = {}
     for run in runs:
-        grouped.setdefault(re.sub(r"@\d+$", "", run[0]), []).append(run)
+        grouped.setdefault(_arm_name(run[0]), []).append(run)
     return [Arm(name, tuple(some)) for name, some in grouped.items()]
+
+
+def chosen_runs(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
+    """The runs whose name, or whose name without the repetition's number, is in `only`; empty: all.
+
+    Raises:
+        SottoError: for a name that no run has, or a name that two runs share.
+    """
+    arms = {name: _arm_name(name) for name, _, _ in runs}
+    for name in only:
+        if name not in arms and name not in arms.values():
+            raise SottoError(f"no run is called {name}; allowed: {', '.join(dict.fromkeys(arms.values()))}")
+    chosen = [run for run in runs if not only or run[0] in only or arms[run[0]] in only]
+    names = [name for name, _, _ in chosen]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SottoError(f"two runs are called {twice}; give folders or reports whose runs have different names")
+    return chosen
 
 
 def gain_kept(arm: Arm, arms: Sequence[Arm]) -> float | None:
@@ -90,6 +110,10 @@ def gain_kept(arm: Arm, arms: Sequence[Arm]) -> float | None:
     whole = free[0].mean("accuracy_after") - free[0].mean("accuracy_before")
     own = arm.mean("accuracy_after") - arm.mean("accuracy_before")
     return own / whole if whole > 0 else None
+
+
+def _arm_name(run: str) -> str:
+    return re.sub(r"@\d+$", "", run)
 
 
 def _setting(arm: Arm) -> list[Any]:

@@ -137,9 +137,10 @@ def _curve(panel: Any, arm: Arm, index: int, name: str) -> None:
 
 
 def _looks(arms: Sequence[Arm]) -> dict[str, str]:
-    """What each arm is called in a legend; arms of one kind in one panel are told apart by their names."""
+    """What each arm is called in a legend, by what differs; arms of one kind in one panel are told apart by names."""
     targets = len({tuple(adapted_targets(arm.summary)) for arm in arms}) > 1
-    kinds = [(label(arm.summary, targets), _clients(arm)) for arm in arms]
+    units = len({arm.summary["config"]["privacy"]["unit"] for arm in arms}) > 1
+    kinds = [(label(arm.summary, targets, units), _clients(arm)) for arm in arms]
     return {
         arm.name: kind[0] if kinds.count(kind) == 1 else f"{kind[0]} [{arm.name}]"
         for arm, kind in zip(arms, kinds, strict=True)

@@ -56,10 +56,12 @@ def adapted_targets(summary: dict[str, Any]) -> list[str]:
     return targets
 
 
-def label(summary: dict[str, Any], targets: bool = True) -> str:
-    """Short name of a run for a legend, with or without the layers that have an adapter."""
+def label(summary: dict[str, Any], targets: bool = True, unit: bool = False) -> str:
+    """Short name of a run for a legend, with or without the layers that have an adapter and the protected unit."""
     privacy = summary["config"]["privacy"]
     adapted = "+".join(adapted_targets(summary)) + ", " if targets else ""
+    if unit:
+        adapted += f"{privacy['unit']} level, "
     if privacy["trust"] == "none":
         return f"{adapted}no privacy"
     epsilon = privacy["epsilon"]

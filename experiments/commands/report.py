@@ -18,14 +18,15 @@ def register(app: typer.Typer) -> None:
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or a report's runs.json")],
     out: Annotated[Path, typer.Option(help="Folder for table and figures")] = Path("report"),
+    only: Annotated[list[str] | None, typer.Option(help="Names of runs, repeated or not; default all")] = None,
     title: Annotated[str | None, typer.Option(help="Title of the figures; default what they show")] = None,
 ) -> None:
     """Draw accuracy by round of several runs and write one table (Markdown and JSON)."""
-    from experiments.arms import arms_of
+    from experiments.arms import arms_of, chosen_runs
     from experiments.display import print_table
     from experiments.report import arm_table, load_runs, write_report
 
-    runs = load_runs(folders)
+    runs = chosen_runs(load_runs(folders), only or [])
     write_report(runs, out, title)
     arms = arms_of(runs)
     print_table(*arm_table(arms), [arm.name for arm in arms])

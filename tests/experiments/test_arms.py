@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from experiments.arms import Arm, arms_of, gain_kept
+from experiments.arms import Arm, arms_of, chosen_runs, gain_kept
+from experiments.figures import label
 from experiments.report import arm_table, load_runs, write_report
 from secagg.errors import SottoError
 from tests.experiments.test_summary import SUMMARY
@@ -43,6 +44,31 @@ def test_repetitions_are_one_arm_and_other_names_are_their_own():
 def test_an_epsilon_in_a_name_is_no_repetition():
     names = [arm.name for arm in arms_of([run("eps0.5", 0.1), run("eps0.25@1", 0.1), run("eps0.25@2", 0.1)])]
     assert names == ["eps0.5", "eps0.25"]
+
+
+def test_some_runs_are_chosen_by_their_names_with_or_without_the_number():
+    runs = [run("a@1", 0.2), run("a@2", 0.3), run("b@1", 0.1), run("c", 0.1)]
+
+    def names(only):
+        return [name for name, _, _ in chosen_runs(runs, only)]
+
+    assert names([]) == ["a@1", "a@2", "b@1", "c"]
+    assert names(["a", "c"]) == ["a@1", "a@2", "c"]
+    assert names(["a@2"]) == ["a@2"]
+    with pytest.raises(SottoError, match="no run is called d; allowed: a, b, c"):
+        chosen_runs(runs, ["d"])
+
+
+def test_two_runs_of_one_name_are_not_taken_for_repetitions():
+    with pytest.raises(SottoError, match="two runs are called a@1"):
+        chosen_runs([run("a@1", 0.2), run("a@1", 0.3)], [])
+    assert len(chosen_runs([run("a", 0.2), run("a", 0.3), run("b", 0.1)], ["b"])) == 1
+
+
+def test_a_legend_names_the_unit_where_it_is_asked_for():
+    own = run("own", 0.2)[2]
+    assert label(own, targets=False) == "distributed, epsilon 8"
+    assert label(own, targets=False, unit=True) == "example level, distributed, epsilon 8"
 
 
 def test_mean_and_deviation_are_those_of_the_runs():
