@@ -99,6 +99,7 @@ class FrozenCache:
         self._store.remove(error.path)
 
     def _on_disk(self, work: FrozenWork, key: str) -> RowFile:
+        written = False
         while True:
             try:
                 return self._store.open(key, work.shape)
@@ -106,9 +107,12 @@ class FrozenCache:
                 pass
             except Damaged as error:
                 self.remove(work, error)
+                if written:
+                    raise OSError("it does not keep what is written") from None
             with self._store.writing(key, work.shape) as stream:
                 if stream is not None:
                     write_rows(stream, key, work.shape, work.results(self._say))
+                    written = True
             if stream is None:
                 self._say(f"waiting for another process, which is computing {work.what}")
                 if not self._store.is_progressing(key):

@@ -60,10 +60,12 @@ def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: 
     test = sequences_of(posts.test, posts.digest + "test", tokenizer, length)
     clients = _clients(train, config, notes)
     device = device_of(config.engine.device)
-    weights = frozen_digest(base.requires_grad_(False))  # before the adapter, whose layers change their names
+    keep = config.engine.keep_features and config.model.quantisation == "none"
+    # Before the adapter is there: it changes the names of the layers it sits on.
+    weights = frozen_digest(base.requires_grad_(False)) if keep else ""
     model = attach_adapter(base, config.lora).to(device)
     rows = np.sort(np.concatenate(clients))
-    prefix = frozen_prefix(model) if config.engine.keep_features and config.model.quantisation == "none" else None
+    prefix = frozen_prefix(model) if keep else None
     states = FrozenStates(prefix, model, weights, FrozenCache(config.engine, on_progress), device)
     some = _evaluation_rows(len(test.ids), config.data.test_sequences, config.data.seed)
     stored = StoredSequences(train, rows, states, device)

@@ -207,6 +207,16 @@ def test_files_that_are_there_are_read_from_a_folder_that_is_read_only(tmp_path,
         assert torch.equal(rows(tmp_path, made).take(ALL), expected(work()))
 
 
+def test_a_disk_that_does_not_keep_what_is_written_is_tried_once(tmp_path, monkeypatch):
+    write = kept.write_rows
+    monkeypatch.setattr(kept, "write_rows", lambda stream, *rest: write(stream, *rest) or stream.truncate(100))
+    made, calls = counted()
+    with pytest.warns(RuntimeWarning, match="does not keep what is written"):
+        assert torch.equal(rows(tmp_path, made).take(ALL), expected(work()))
+    assert sum(calls) == 2 * N
+    assert files(tmp_path) == []
+
+
 def test_an_interrupted_computation_leaves_nothing(tmp_path):
     done = []
 
