@@ -180,7 +180,10 @@ class EngineConfig:
     checkpoint_every: int = 1  # a killed process loses, and has paid for, at most the rounds since
     threads: int | None = None
     keep_features: bool = True  # compute once what the frozen layers before all adapted ones give
-    features_gib: float = 4.0  # most memory for it; a language model that needs more computes them in every round
+    # disk: kept between runs under SOTTO_CACHE/frozen, for all processes of this user and for nobody else, as a
+    # simulation's cache holds what its clients would hold | memory: of this process only
+    features: str = "disk"
+    features_gib: float = 4.0  # bound of the files together, and of one run's; what needs more is computed every round
     device: str = "auto"  # auto (cuda if there is one) | cpu | cuda
 
 

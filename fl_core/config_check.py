@@ -62,6 +62,7 @@ def check(config: RunConfig, where: str) -> None:
     need(config.model.base.strip() != "", "model.base", "empty", "mini, a folder or a hub name")
     choice("model.quantisation", config.model.quantisation, "none", "8bit", "4bit")
     choice("engine.device", e.device, "auto", "cpu", "cuda")
+    choice("engine.features", e.features, "disk", "memory")
     need(_positive(e.features_gib), "engine.features_gib", e.features_gib, "a number above 0")
 
     need(f.clients >= 1, "federation.clients", f.clients, "1 or more")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from experiments.cache_files import write_whole
 from experiments.cache_root import cache_root
 from experiments.datasets.image_data import ImageData
 from experiments.models.cnn import Cnn, CnnConfig
@@ -108,20 +107,9 @@ def pretrained_base(
 
 
 def _write(path: Path, key: str, state: dict[str, Tensor], reached: float) -> None:
-    """All or nothing: a temporary file in the same folder, flushed to disk, then renamed."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
     content = save(tensors, {"key": key, "tensors": _tensor_digest(tensors), "test_accuracy": repr(reached)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, content)
 
 
 def _read(path: Path, key: str, config: CnnConfig) -> tuple[Cnn, float]:

@@ -16,8 +16,10 @@ from peft import PeftModel
 from torch import Tensor
 
 from experiments.datasets import DatasetMissing, ImageData, load_images, partition
+from experiments.frozen_cache import FrozenCache, FrozenWork
 from experiments.models import Cnn, CnnConfig, PretrainRecipe, pretrained_base
 from fl_core.adapters import attach_adapter
+from fl_core.broadcast import frozen_digest
 from fl_core.config import DataConfig, ModelConfig, RunConfig
 from fl_core.task import FederatedTask
 from secagg.errors import SottoError
@@ -26,6 +28,7 @@ __all__ = ["image_task", "load_or_fall_back"]
 
 _EVAL_BATCH = 2000
 _EMBEDDED = "digits"
+_Inputs = Callable[[NDArray[np.int64]], Tensor]  # by record
 
 
 def image_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: None) -> FederatedTask:
@@ -46,20 +49,20 @@ def image_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _:
         notes.append(f"{data.name}: pre-trained on classes 0-{half - 1} (public), federated on the others")
     data, public = data.keep(private_classes), public.keep(public_classes)
     base = _base(public, config.model, on_progress)
+    weights = frozen_digest(base.requires_grad_(False))  # before the adapter, whose layer changes its name
     model = attach_adapter(base, config.lora)
     clients = partition(
         data.train_y, config.federation.clients, config.data.partition, config.data.alpha, config.data.seed
     )
-    images, labels = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
-    test_images, test_labels = torch.from_numpy(data.test_x), torch.from_numpy(data.test_y)
+    train, test = _rows_of(data.train_x), _rows_of(data.test_x)
+    labels, test_labels = torch.from_numpy(data.train_y), torch.from_numpy(data.test_y)
     if config.engine.keep_features and set(config.lora.targets or Cnn.lora_targets) == {"fc"}:
         # The adapter sits behind everything frozen, so what it sees of a record never changes: compute it once.
-        on_progress("computing the frozen features")
-        images, test_images = _features(base, images), _features(base, test_images)
+        features = _Features(base, weights, FrozenCache(config.engine, on_progress))
+        train, test = features.of(data.train_x) or train, features.of(data.test_x) or test
 
     def batch(records: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        index = torch.from_numpy(records)
-        return images[index], labels[index]
+        return train(records), labels[torch.from_numpy(records)]
 
     return FederatedTask(
         name=data.name,
@@ -67,7 +70,7 @@ def image_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _:
         clients=clients,
         batch=batch,
         loss=_cross_entropy,
-        evaluate=_scorer(test_images, test_labels),
+        evaluate=_scorer(test, test_labels),
         source=f"{data.name} from {data.source}",
         notes=tuple(dict.fromkeys(notes)),
     )
@@ -130,9 +133,30 @@ def load_or_fall_back(config: DataConfig, name: str) -> tuple[ImageData, list[st
         return load_images(_EMBEDDED), [_note(name, _EMBEDDED)]
 
 
-@torch.no_grad()
-def _features(base: Cnn, images: Tensor) -> Tensor:
-    return torch.cat([base.features(part) for part in torch.split(images, _EVAL_BATCH)])
+def _rows_of(images: NDArray[np.float32]) -> _Inputs:
+    return lambda records: torch.from_numpy(images[records])
+
+
+class _Features:
+    """What the network behind the images gives its last layer, by record."""
+
+    def __init__(self, base: Cnn, weights: str, cache: FrozenCache) -> None:
+        self._base, self._weights, self._cache = base, weights, cache
+
+    def of(self, images: NDArray[np.float32]) -> _Inputs | None:
+        work = FrozenWork(
+            what="the frozen features",
+            records="images",
+            weights=self._weights,
+            place=f"into fc of {self._base.shape}",
+            data=torch.from_numpy(images),
+            row=(self._base.shape.components,),
+            at_once=_EVAL_BATCH,
+            device=torch.device("cpu"),
+            compute=torch.no_grad()(self._base.features),
+        )
+        kept = self._cache.of(work)
+        return None if kept is None else kept.take
 
 
 def _note(wanted: str, used: str) -> str:
@@ -143,15 +167,15 @@ def _cross_entropy(output: Tensor, inputs: tuple[Tensor, Tensor]) -> Tensor:
     return F.cross_entropy(output.float(), inputs[1], reduction="none")
 
 
-def _scorer(images: Tensor, labels: Tensor) -> Callable[[PeftModel], dict[str, float]]:
+def _scorer(images: _Inputs, labels: Tensor) -> Callable[[PeftModel], dict[str, float]]:
     def evaluate(model: PeftModel) -> dict[str, float]:
         model.eval()
         correct = 0
         loss = 0.0
         with torch.no_grad():
             for start in range(0, len(labels), _EVAL_BATCH):
-                x, y = images[start : start + _EVAL_BATCH], labels[start : start + _EVAL_BATCH]
-                output = model(x)
+                y = labels[start : start + _EVAL_BATCH]
+                output = model(images(np.arange(start, start + len(y))))
                 correct += int((output.argmax(1) == y).sum())
                 loss += float(F.cross_entropy(output.float(), y, reduction="sum"))
         return {"accuracy": correct / len(labels), "test_loss": loss / len(labels)}

@@ -15,12 +15,14 @@ from peft import PeftModel
 from torch import Tensor
 
 from experiments.datasets import DatasetMissing, Posts, largest_owners, load_posts, partition
+from experiments.frozen_cache import FrozenCache
 from experiments.language.bases import load_base
 from experiments.language.next_word import NextWordScorer, score
 from experiments.language.sequences import Sequences, sequences_of
 from experiments.language.words import Vocabulary
 from experiments.tasks.stored_sequences import FrozenStates, StoredSequences
 from fl_core.adapters import attach_adapter
+from fl_core.broadcast import frozen_digest
 from fl_core.causal_lm import CausalLmLoss
 from fl_core.config import DataConfig, RunConfig
 from fl_core.devices import device_of
@@ -58,10 +60,13 @@ def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: 
     test = sequences_of(posts.test, posts.digest + "test", tokenizer, length)
     clients = _clients(train, config, notes)
     device = device_of(config.engine.device)
+    keep = config.engine.keep_features and config.model.quantisation == "none"
+    # Before the adapter is there: it changes the names of the layers it sits on.
+    weights = frozen_digest(base.requires_grad_(False)) if keep else ""
     model = attach_adapter(base, config.lora).to(device)
     rows = np.sort(np.concatenate(clients))
-    prefix = frozen_prefix(model) if config.engine.keep_features and config.model.quantisation == "none" else None
-    states = FrozenStates(prefix, model, config.engine.features_gib, on_progress)
+    prefix = frozen_prefix(model) if keep else None
+    states = FrozenStates(prefix, model, weights, FrozenCache(config.engine, on_progress), device)
     some = _evaluation_rows(len(test.ids), config.data.test_sequences, config.data.seed)
     stored = StoredSequences(train, rows, states, device)
     public = StoredSequences(test, np.arange(len(test.ids)), states, device)

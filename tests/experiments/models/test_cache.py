@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import warnings
 
 import numpy as np
@@ -94,7 +95,7 @@ def test_a_file_of_other_inputs_is_not_used(tmp_path):
 
 
 def test_an_interrupted_write_leaves_the_old_state(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache.os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         base(tmp_path)
     assert list(tmp_path.iterdir()) == []

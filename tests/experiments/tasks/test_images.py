@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from experiments.datasets import DatasetMissing, ImageData
+from experiments.frozen_cache import kept
+from experiments.models import Cnn
 from experiments.tasks import images as tasks
 from fl_core.config_file import parse_config
 from secagg.errors import SottoError
@@ -51,3 +54,40 @@ def test_a_set_that_is_there_is_not_called_missing_when_it_is_replaced_too(monke
 def test_no_stand_in_is_used_when_it_is_refused(monkeypatch):
     with pytest.raises(DatasetMissing):
         load(monkeypatch, {"mnist": 28, "digits": 8}, "data.fallback=refuse")
+
+
+def test_features_are_the_same_bits_computed_now_from_disk_and_from_memory(monkeypatch, tmp_path):
+    monkeypatch.setenv("SOTTO_CACHE", str(tmp_path))
+    monkeypatch.setattr(kept, "_SMALL", 1)
+    monkeypatch.setattr(kept, "_in_memory", {})
+    computed = []
+    run = Cnn.features
+    monkeypatch.setattr(Cnn, "features", lambda self, images: computed.append(len(images)) or run(self, images))
+
+    def build(*overrides):
+        settings = {"data": {"name": "digits"}, "model": {"pretrain": {"data": "digits", "epochs": 1}}}
+        settings |= {"privacy": {"epsilon": 1}, "federation": {"clients": 5}}
+        computed.clear()
+        task = tasks.image_task(parse_config(OmegaConf.create(settings), list(overrides), "test"))
+        return task, task.batch(task.clients[2])[0], sum(computed)
+
+    build()  # pre-trains
+    for file in (tmp_path / "frozen").glob("*.rows"):
+        file.unlink()
+    anew, features, count = build()
+    assert count > 0
+    assert features.shape[1:] == (anew.model.get_base_model().shape.components,)
+    from_disk, again, none = build("lora.rank=2", "federation.clients=5")
+    assert none == 0
+    in_memory, third, same = build("engine.features=memory")
+    assert same == count
+    assert torch.equal(features, again)
+    assert torch.equal(features, third)
+    assert anew.evaluate(anew.model) == from_disk.evaluate(from_disk.model) == in_memory.evaluate(in_memory.model)
+    off, raw, none = build("engine.keep_features=false")
+    assert none == 0
+    assert raw.dim() == 4
+    refused, raw, none = build("engine.features_gib=1e-9")
+    assert none == 0
+    assert raw.dim() == 4
+    assert refused.evaluate(refused.model)["accuracy"] == off.evaluate(off.model)["accuracy"]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from experiments.display import RoundProgress
+from experiments.frozen_cache import kept
 from experiments.runs import execute
 from experiments.tasks import build_task
+from experiments.tasks.stored_sequences import FrozenStates
 from fl_core.config_file import parse_config
 from secagg.errors import SottoError
 from tests.experiments.language.tiny_language import save, tokenizer
@@ -171,22 +175,59 @@ def test_a_folder_of_distilgpt2s_shape_runs_end_to_end(tmp_path):
     assert summary["parameters"] == 6 * 2 * (768 + 3 * 768)
 
 
-def test_runs_that_follow_each_other_share_the_frozen_states_and_another_base_has_its_own(base, tmp_path, monkeypatch):
-    from experiments.tasks import stored_sequences
-
-    monkeypatch.setattr(stored_sequences, "_kept", {})
+@pytest.fixture
+def all_on_disk(tmp_path, monkeypatch):
+    """Even small states go to disk, and no other test's are there; how many sequences were computed is counted."""
+    monkeypatch.setenv("SOTTO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept, "_SMALL", 1)
+    monkeypatch.setattr(kept, "_in_memory", {})
     computed = []
-    monkeypatch.setattr(
-        stored_sequences.FrozenStates,
-        "_computed",
-        lambda self, ids, width, device, run=stored_sequences.FrozenStates._computed: (
-            computed.append(len(ids)) or run(self, ids, width, device)
-        ),
-    )
+    run = FrozenStates._states
+    monkeypatch.setattr(FrozenStates, "_states", lambda self, ids: computed.append(len(ids)) or run(self, ids))
+    return computed
+
+
+def test_runs_share_the_frozen_states_and_another_base_or_depth_has_its_own(base, tmp_path, all_on_disk):
+    folder = tmp_path / "cache" / "frozen"
     build_task(config(base))
-    assert len(computed) == 2
-    build_task(config(base, "lora.rank=3", "privacy.noise_multiplier=2"))
-    assert len(computed) == 2
-    build_task(config(save(tmp_path / "other", seed=1)))
-    assert len(computed) == 4
-    assert len(stored_sequences._kept) == 2
+    count, files = len(all_on_disk), len(list(folder.glob("*.rows")))
+    assert files == 2  # of the clients and of the test users
+    for same in ("lora.rank=3", "lora.targets=[c_attn,c_fc]", "data.partition=iid"):
+        build_task(config(base, same, "privacy.noise_multiplier=2"))
+        assert len(all_on_disk) == count
+    for other in (config(save(tmp_path / "other", seed=1)), config(base, "lora.blocks=[-2,-1]")):
+        before = len(all_on_disk)
+        build_task(other)
+        assert len(all_on_disk) > before
+        files += 2
+        assert len(list(folder.glob("*.rows"))) == files
+
+
+def test_the_same_weights_with_other_heads_have_states_of_their_own(base, tmp_path, all_on_disk):
+    build_task(config(base))
+    before = len(all_on_disk)
+    other = tmp_path / "heads"
+    shutil.copytree(base, other)
+    settings = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**settings, "n_head": 2 * settings["n_head"]}))
+    build_task(config(other))
+    assert len(all_on_disk) == 2 * before
+    shutil.copytree(base, tmp_path / "moved")
+    build_task(config(tmp_path / "moved"))
+    assert len(all_on_disk) == 2 * before
+
+
+def test_a_run_gives_the_same_bits_with_states_computed_now_from_disk_and_from_memory(base, tmp_path, all_on_disk):
+    def adapter(name, *overrides):
+        run(config(base, "privacy.insecure_seed=1", *overrides), tmp_path / name)
+        return load_file(tmp_path / name / "adapter" / "adapter_model.safetensors"), len(all_on_disk)
+
+    anew, count = adapter("anew")
+    from_disk, still = adapter("disk")
+    assert still == count
+    in_memory, more = adapter("memory", "engine.features=memory")
+    assert more == 2 * count
+    assert any(tensor.abs().max() > 0 for name, tensor in anew.items() if "lora_B" in name)
+    for other in (from_disk, in_memory):
+        assert other.keys() == anew.keys()
+        assert all(torch.equal(other[name], anew[name]) for name in anew)
