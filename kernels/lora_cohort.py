@@ -80,7 +80,7 @@ def cohort_conv2d(
     branches = [
         F.conv2d(F.conv2d(own, a, None, *walk), b, groups=groups) for own, a, b in zip(images, A, B, strict=True)
     ]
-    return y + (scaling * torch.cat(branches)).to(y.dtype)
+    return torch.add(y, torch.cat(branches).to(y.dtype), alpha=scaling)
 
 
 def _clients(x: Tensor, A: Tensor, B: Tensor) -> int:
