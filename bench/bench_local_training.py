@@ -1,4 +1,4 @@
-"""Local training of a cohort (unit client): clients together, one after another, and one after another by PEFT's layers.
+"""Local training of a cohort (unit client): clients together, one after another, and so by PEFT's own layers.
 
 Same clients, batches and losses for all; each round trains every client for `STEPS` steps.
 """

@@ -18,7 +18,7 @@ from fl_core.cohort_size import cohorts, samples_together
 from fl_core.saved_memory import SavedMemory
 from fl_core.stacked_adapters import stack_of
 from secagg.randomness import Keystream
-from tests.fl_core.test_client import CASES
+from tests.fl_core.cohort_tasks import CASES
 from tests.fl_core.tiny import tiny_config, tiny_task
 
 LENGTH = 16  # of the tiny task's adapter
