@@ -2,8 +2,9 @@
 
 Unit example: all clients of a round share one adapter, so their sampled records form one stream of batches with a
 client id per record, and per-client sums are a segmented reduction. Unit client: sampled clients train together, each
-its own adapter over one frozen base. Gives exactly what each client would compute alone (up to float rounding of the
-model). It sees clients' private records, so it stands for the clients, never for a server.
+its own adapter over one frozen base. Gives exactly what each client would compute alone (up to the model's float
+rounding, which here depends on who shares a pass). It sees clients' private records, so it stands for the clients,
+never for a server.
 """
 
 from __future__ import annotations
