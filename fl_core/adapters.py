@@ -20,6 +20,7 @@ from secagg.errors import SottoError
 
 __all__ = [
     "adapted_layers",
+    "adapter_parts",
     "assign_gradient",
     "attach_adapter",
     "default_targets",
@@ -110,24 +111,31 @@ def flat_adapter(model: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten().to("cpu", torch.float32) for _, p in trainable_parameters(model)])
 
 
+def adapter_parts(model: nn.Module, theta: Tensor) -> list[Tensor]:
+    """`theta [p]` as views in the shapes of the trainable parameters, in their order.
+
+    Raises:
+        ValueError: if the length differs or a value is not finite.
+    """
+    parameters = [parameter for _, parameter in trainable_parameters(model)]
+    sizes = [parameter.numel() for parameter in parameters]
+    if theta.shape != (sum(sizes),):
+        raise ValueError(f"adapter has {sum(sizes)} parameters, got a vector of shape {tuple(theta.shape)}")
+    if not bool(torch.isfinite(theta).all()):
+        raise ValueError("adapter vector has values that are not finite")
+    return [part.reshape(p.shape) for part, p in zip(torch.split(theta, sizes), parameters, strict=True)]
+
+
 def load_flat_adapter(model: nn.Module, theta: Tensor) -> None:
     """Write `theta [p]` into the adapter.
 
     Raises:
         ValueError: if the length differs or a value is not finite.
     """
-    parameters = trainable_parameters(model)
-    length = sum(p.numel() for _, p in parameters)
-    if theta.shape != (length,):
-        raise ValueError(f"adapter has {length} parameters, got a vector of shape {tuple(theta.shape)}")
-    if not bool(torch.isfinite(theta).all()):
-        raise ValueError("adapter vector has values that are not finite")
-    offset = 0
+    parts = adapter_parts(model, theta)
     with torch.no_grad():
-        for _, parameter in parameters:
-            part = theta[offset : offset + parameter.numel()]
-            parameter.copy_(part.reshape(parameter.shape))
-            offset += parameter.numel()
+        for (_, parameter), part in zip(trainable_parameters(model), parts, strict=True):
+            parameter.copy_(part)
 
 
 def assign_gradient(model: nn.Module, gradient: Tensor) -> None:

@@ -1,56 +1,92 @@
-"""A client's local training for unit `client`: any number of steps, and one update at the end.
+"""Clients' local training for unit `client`: any number of steps each, and one update each at the end.
 
-Takes the broadcast adapter and the client's own records; gives the difference between the two adapters, a
-descent direction's negative. The update leaves here unclipped and must go through `kernels.clip_sum` and noise
-before anybody else sees it.
+Takes the broadcast adapter and some clients' own records; gives for each the difference between the two adapters, a
+descent direction's negative. Clients train together over one frozen base, and each exactly as it would alone (up to
+float rounding): its own batches, its own adapter. The updates leave here unclipped and must go through
+`kernels.clip_sum` and noise before anybody else sees them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_core.adapters import flat_adapter, load_flat_adapter, trainable_parameters
-from fl_core.batches import forward
+from fl_core.client_gradients import client_gradients, refuse_mixed_clients
 from fl_core.config import ClientConfig
+from fl_core.stacked_adapters import flat_stack, stack_of
 from fl_core.task import FederatedTask
 from secagg.randomness import Keystream
 
-__all__ = ["local_update"]
+__all__ = ["local_updates", "passes"]
+
+# Most of a pass's rows that may be there only to make its clients' batches equally long.
+_FILLING = 0.25
 
 
-def local_update(
-    task: FederatedTask, theta: Tensor, records: NDArray[np.int64], config: ClientConfig, source: Keystream
+def local_updates(
+    task: FederatedTask,
+    theta: Tensor,
+    records: Sequence[NDArray[np.int64]],
+    config: ClientConfig,
+    sources: Sequence[Keystream],
+    samples: int,
 ) -> Tensor:
-    """`theta - theta_local [p]` after `config.steps` of plain SGD on the client's records (FedAvg's pseudo-gradient).
+    """`theta - theta_i [g, p]` after `config.steps` of plain SGD on each client's records (FedAvg's pseudo-gradients).
+
+    What is not finite in one client's training stays in its own update.
 
     Args:
-        task: model, batches and loss; the model's adapter is left at `theta`.
+        task: model, batches and loss; the model's own adapter is neither used nor changed.
         theta: broadcast adapter `[p]`.
-        records: the client's record indices; none gives a zero update.
+        records: each client's record indices; none gives a zero update.
         config: steps, batch size, learning rate.
-        source: the client's own keystream, which orders the batches.
+        sources: each client's own keystream, which orders its batches.
+        samples: most rows that go through the model together, if one client's batch is not more.
+
+    Raises:
+        SottoError: as `fl_core.client_gradients`; if one client's records change another's gradient.
     """
-    if len(records) == 0:
-        return torch.zeros_like(theta)
-    load_flat_adapter(task.model, theta)
-    parameters = [parameter for _, parameter in trainable_parameters(task.model)]
+    updates = torch.zeros(len(records), len(theta))
+    training = [row for row, own in enumerate(records) if len(own)]
+    if not training:
+        return updates
     task.model.train()
-    order = _endless_shuffle(records, config.batch_size, source)
+    refuse_mixed_clients(task, theta)
+    stack = stack_of(task.model, theta, len(training))
+    orders = [_endless_shuffle(records[row], config.batch_size, sources[row]) for row in training]
     for _ in range(config.steps):
-        inputs = task.batch(next(order))
-        loss = task.loss(forward(task.model, inputs), inputs).mean()
-        grads = torch.autograd.grad(loss, parameters)
-        with torch.no_grad():
-            for parameter, grad in zip(parameters, grads, strict=True):
-                parameter.sub_(config.learning_rate * grad)
-    update = theta - flat_adapter(task.model)
-    load_flat_adapter(task.model, theta)
-    return update
+        batches = [next(order) for order in orders]
+        for together in passes([len(batch) for batch in batches], samples):
+            index = torch.tensor(together, device=stack[0].device)
+            own = [values.index_select(0, index) for values in stack]
+            grads = client_gradients(task, own, [batches[row] for row in together])
+            for values, grad in zip(stack, grads, strict=True):
+                values.index_add_(0, index, grad, alpha=-config.learning_rate)
+    updates[training] = theta - flat_stack(stack)
+    return updates
+
+
+def passes(sizes: Sequence[int], samples: int) -> list[list[int]]:
+    """Which clients go through the model together: each once, those with batches of like size together.
+
+    Args:
+        sizes: each client's batch size, 1 or more.
+        samples: most rows of a pass, unless one client alone has more; filled-up rows count.
+    """
+    found: list[list[int]] = []
+    longest = real = 0
+    for row in sorted(range(len(sizes)), key=lambda row: -sizes[row]):  # stable: equal sizes stay in order
+        rows = longest * (len(found[-1]) + 1) if found else 0
+        if not found or rows > samples or rows - real - sizes[row] > _FILLING * rows:
+            found.append([])
+            longest, real = sizes[row], 0
+        found[-1].append(row)
+        real += sizes[row]
+    return found
 
 
 def _endless_shuffle(records: NDArray[np.int64], batch_size: int, source: Keystream) -> Iterator[NDArray[np.int64]]:

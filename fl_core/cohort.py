@@ -1,8 +1,10 @@
 """Many clients through the model at once: their integer contributions, before noise.
 
-All clients of a round share one adapter, so their sampled records form one stream of batches with a client id per
-record, and per-client sums are a segmented reduction. Gives exactly what each client would compute alone (up to
-float rounding of the model). It sees clients' private records, so it stands for the clients, never for a server.
+Unit example: all clients of a round share one adapter, so their sampled records form one stream of batches with a
+client id per record, and per-client sums are a segmented reduction. Unit client: sampled clients train together, each
+its own adapter over one frozen base. Gives exactly what each client would compute alone (up to the model's float
+rounding, which here depends on who shares a pass). It sees clients' private records, so it stands for the clients,
+never for a server.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_core.adaptive_clipping import RoundClip, signed_bits
-from fl_core.client import local_update
+from fl_core.client import local_updates
+from fl_core.client_gradients import bytes_of_sample
+from fl_core.cohort_size import cohorts, samples_together
 from fl_core.config import RunConfig
 from fl_core.private_gradient import PrivateGradient
 from fl_core.sampling import poisson_coin, poisson_sample
@@ -24,10 +28,7 @@ from fl_core.task import FederatedTask
 from kernels import clip_and_sum_counted, squared_norms
 from secagg.randomness import Keystream
 
-__all__ = ["Contributions", "Diagnostics", "contributions"]
-
-# Per-client integer vectors of one chunk of clients are held together; this bounds their memory.
-_CHUNK_BYTES = 256 * 2**20
+__all__ = ["Contributions", "Diagnostics", "cohort_contributions", "contributions"]
 
 
 @dataclass
@@ -74,25 +75,36 @@ def contributions(
     clip: RoundClip,
     diagnostics: Diagnostics,
 ) -> Iterator[Contributions]:
-    """Contributions of `clients`, in chunks and in order; the adapter must already hold `theta`.
+    """Contributions of `clients`, cohort after cohort and in order; the adapter must already hold `theta`.
 
     Args:
         task: model, records, loss.
         theta: broadcast adapter `[p]`.
         clients: ids of the clients that are there this round.
         streams: each client's own keystream of this round; only its coins are drawn here.
-        config: unit, sampling rate, batch size.
+        config: unit, sampling rate, batch sizes, cohorts.
         clip: norm, grid, and adaptive clipping's bit, which then is the last coordinate.
         diagnostics: counters, updated in place.
     """
-    chunk = max(1, _CHUNK_BYTES // (8 * len(theta)))
-    for start in range(0, len(clients), chunk):
-        part, keys = clients[start : start + chunk], streams[start : start + chunk]
-        if config.privacy.unit == "example":
-            totals = _example_totals(task, part, keys, config, clip, diagnostics)
-        else:
-            totals = _client_totals(task, theta, part, keys, config, clip, diagnostics)
-        yield Contributions(tuple(part), totals.numpy())
+    for part in cohorts(task, clients, config):
+        yield cohort_contributions(task, theta, clients[part], streams[part], config, clip, diagnostics)
+
+
+def cohort_contributions(
+    task: FederatedTask,
+    theta: Tensor,
+    clients: Sequence[int],
+    streams: Sequence[Keystream],
+    config: RunConfig,
+    clip: RoundClip,
+    diagnostics: Diagnostics,
+) -> Contributions:
+    """Contributions of one cohort (a slice that `cohorts` gives) by itself; arguments as for `contributions`."""
+    if config.privacy.unit == "example":
+        totals = _example_totals(task, clients, streams, config, clip, diagnostics)
+    else:
+        totals = _client_totals(task, theta, clients, streams, config, clip, diagnostics)
+    return Contributions(tuple(clients), totals.numpy())
 
 
 def _example_totals(
@@ -141,15 +153,27 @@ def _client_totals(
     diagnostics: Diagnostics,
 ) -> Tensor:
     totals = torch.zeros(len(clients), len(theta) + (clip.bit > 0), dtype=torch.int64)
-    for row, (client, stream) in enumerate(zip(clients, streams, strict=True)):
-        if not poisson_coin(config.federation.sample_rate, stream.child("sample")):
-            continue
-        update = local_update(task, theta, task.clients[client], config.client, stream.child("order"))[None]
-        result = clip_and_sum_counted(update, squared_norms(update), clip.norm, scale=clip.scale)
-        totals[row, : len(theta)] = result.total
-        if clip.bit:
-            totals[row, -1] = signed_bits(result.norms, result.accepted, clip)[0]
-        _count(diagnostics, 1, result.clipped, result.nonfinite, torch.zeros(0))
+    rate = config.federation.sample_rate
+    sampled = [row for row, stream in enumerate(streams) if poisson_coin(rate, stream.child("sample"))]
+    if not sampled:
+        return totals
+    task.model.train()  # before memory is measured: what a pass keeps depends on it
+    updates = local_updates(
+        task,
+        theta,
+        [task.clients[clients[row]] for row in sampled],
+        config.client,
+        [streams[row].child("order") for row in sampled],
+        samples_together(config, bytes_of_sample(task, theta)),
+    )
+    segments = torch.arange(len(sampled))
+    result = clip_and_sum_counted(
+        updates, squared_norms(updates), clip.norm, segments, clip.scale, num_segments=len(sampled)
+    )
+    totals[sampled, : len(theta)] = result.total
+    if clip.bit:
+        totals[sampled, -1] = signed_bits(result.norms, result.accepted, clip)
+    _count(diagnostics, len(sampled), result.clipped, result.nonfinite, torch.zeros(0))
     return totals
 
 

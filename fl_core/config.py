@@ -175,7 +175,9 @@ class SimulationConfig:
 class EngineConfig:
     """How the local engine uses the machine; never changes a result beyond float rounding."""
 
-    batch_size: int = 1024  # samples through the model at once
+    batch_size: int = 1024  # samples through the model at once; unit client: at least one client's batch
+    cohort_size: int | None = None  # clients whose vectors are held, and who train, together; default: by cohort_gib
+    cohort_gib: float = 1.0  # memory of a cohort's vectors, and of what local training keeps for its backward passes
     eval_every: int = 1
     checkpoint_every: int = 1  # a killed process loses, and has paid for, at most the rounds since
     threads: int | None = None

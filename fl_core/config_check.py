@@ -157,6 +157,8 @@ def check(config: RunConfig, where: str) -> None:
     need(m.pretrain.epochs >= 0, "model.pretrain.epochs", m.pretrain.epochs, "0 or more")
     need(m.pretrain.batch_size >= 1, "model.pretrain.batch_size", m.pretrain.batch_size, "1 or more")
     need(e.batch_size >= 1, "engine.batch_size", e.batch_size, "1 or more")
+    need(e.cohort_size is None or e.cohort_size >= 1, "engine.cohort_size", e.cohort_size, "1 or more, or null")
+    need(_positive(e.cohort_gib), "engine.cohort_gib", e.cohort_gib, "a number above 0")
     need(e.eval_every >= 1, "engine.eval_every", e.eval_every, "1 or more")
     need(e.checkpoint_every >= 1, "engine.checkpoint_every", e.checkpoint_every, "1 or more")
     need(e.threads is None or e.threads >= 1, "engine.threads", e.threads, "1 or more")

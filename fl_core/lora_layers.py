@@ -1,4 +1,4 @@
-"""PEFT's LoRA layers run by our kernels: which ones a model has, and a block in which they run fused.
+"""PEFT's LoRA layers run by our kernels: which ones a model has, and blocks in which they run another way.
 
 Takes a model whose adapter PEFT attached and leaves it as it was afterwards. It never changes what a layer computes,
 only how, and refuses layers that it could not run exactly.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -19,12 +20,13 @@ from peft.tuners.lora.layer import LoraLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from fl_core.adapters import trainable_parameters
 from kernels.lora_conv2d import ConvGeometry, lora_conv2d
 from kernels.lora_embedding import lora_embedding
 from kernels.lora_linear import PairSink, lora_branch, lora_linear
 from secagg.errors import SottoError
 
-__all__ = ["LoraSite", "fused_lora", "lora_sites"]
+__all__ = ["LoraSite", "adapter_parameters", "fused_lora", "lora_sites", "patched_lora"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class LoraSite:
         """Of the 1 x 1 convolution B."""
         return int(self.module.lora_B[self.adapter].groups)
 
+    def entering(self, x: Tensor) -> Tensor:
+        """What A sees of the layer's input: behind the adapter's dropout, with padding="same"'s zeros around it."""
+        dropped: Tensor = self.module.lora_dropout[self.adapter](x)
+        return _padded(self.module.lora_A[self.adapter], dropped) if self.kind == "conv2d" else dropped
+
 
 def lora_sites(model: nn.Module) -> list[LoraSite]:
     """The model's LoRA layers that have a trainable adapter, in the model's order.
@@ -97,6 +104,29 @@ def lora_sites(model: nn.Module) -> list[LoraSite]:
     return sites
 
 
+def adapter_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Trainable names and parameters in the flat vector's order, each known to be A or B of a LoRA layer.
+
+    Raises:
+        SottoError: as `lora_sites`; if nothing is trainable, something outside LoRA layers is, or two parameters share
+            their memory.
+    """
+    named = trainable_parameters(model)
+    if not named:
+        raise SottoError("the model has no trainable parameter; attach an adapter first")
+    covered = {id(parameter) for site in lora_sites(model) for parameter in (site.a, site.b)}
+    for name, parameter in named:
+        if id(parameter) not in covered:
+            raise SottoError(
+                f"trainable parameter {name} has no per-sample rule; allowed: LoRA's A and B on Linear, Conv1D, Conv2d "
+                f"and Embedding"
+            )
+    storages = {parameter.data_ptr() for _, parameter in named}
+    if len(storages) < len(named):
+        raise SottoError("two trainable parameters share their memory; allowed: one parameter used in several layers")
+    return named
+
+
 @contextmanager
 def fused_lora(model: nn.Module, sink_of: Callable[[LoraSite], PairSink | None] | None = None) -> Iterator[None]:
     """Within the block the model's LoRA layers run as single autograd nodes that save only x and h.
@@ -109,12 +139,27 @@ def fused_lora(model: nn.Module, sink_of: Callable[[LoraSite], PairSink | None] 
     Raises:
         SottoError: as `lora_sites`.
     """
+
+    def forward_of(site: LoraSite) -> Callable[[Tensor], Tensor]:
+        return partial(_FORWARDS[type(site.module)], site, sink=None if sink_of is None else sink_of(site))
+
+    with patched_lora(model, forward_of):
+        yield
+
+
+@contextmanager
+def patched_lora(model: nn.Module, forward_of: Callable[[LoraSite], Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Within the block each of the model's LoRA layers runs as `forward_of` says, and takes its input alone.
+
+    Raises:
+        SottoError: as `lora_sites`; in the block, if a layer is called with more than its input.
+    """
     patched: list[tuple[nn.Module, Any]] = []
     try:
         for site in lora_sites(model):
-            sink = None if sink_of is None else sink_of(site)
+            run = forward_of(site)
             patched.append((site.module, site.module.__dict__.get("forward")))
-            site.module.forward = _forward_of(site, sink)
+            site.module.forward = _of_input_alone(site, run)
         yield
     finally:
         for module, before in patched:
@@ -152,14 +197,12 @@ def _groups(module: Any) -> tuple[Any, ...]:
     return (module.lora_embedding_A,) if isinstance(module, PeftEmbedding) else (module.lora_A,)
 
 
-def _forward_of(site: LoraSite, sink: PairSink | None) -> Callable[..., Tensor]:
-    run = _FORWARDS[type(site.module)]
-
+def _of_input_alone(site: LoraSite, run: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if args or any(value is not None for value in kwargs.values()):
             given = [f"{len(args)} positional"] * bool(args) + sorted(kwargs)
             raise SottoError(f"LoRA layer {site.name} was called with {', '.join(given)}; allowed: the input alone")
-        return run(site, x, sink)
+        return run(x)
 
     return forward
 
@@ -176,15 +219,14 @@ def _run_linear(site: LoraSite, x: Tensor, sink: PairSink | None) -> Tensor:
 
 def _run_conv2d(site: LoraSite, x: Tensor, sink: PairSink | None) -> Tensor:
     y = site.module.get_base_layer()(x)
-    inside = _padded(site.module.lora_A[site.adapter], site.module.lora_dropout[site.adapter](x))
-    return lora_conv2d(y, inside, site.a, site.b, site.scaling, site.geometry, site.groups, sink)
+    return lora_conv2d(y, site.entering(x), site.a, site.b, site.scaling, site.geometry, site.groups, sink)
 
 
 def _run_embedding(site: LoraSite, ids: Tensor, sink: PairSink | None) -> Tensor:
     return lora_embedding(site.module.get_base_layer()(ids), ids, site.a, site.b, site.scaling, sink)
 
 
-_FORWARDS: dict[type, Callable[[LoraSite, Tensor, PairSink | None], Tensor]] = {
+_FORWARDS: dict[type, Callable[..., Tensor]] = {
     PeftLinear: _run_linear,
     PeftConv2d: _run_conv2d,
     PeftEmbedding: _run_embedding,

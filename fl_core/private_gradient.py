@@ -8,26 +8,24 @@ It must never guess: what it cannot do exactly is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fl_core.adapters import flat_adapter, trainable_parameters, unmoved_weights
-from fl_core.batches import batch_size, forward, rows_of
+from fl_core.adapters import flat_adapter, unmoved_weights
+from fl_core.batches import batch_size, rows_of
 from fl_core.gradient_sinks import sink_for
-from fl_core.lora_layers import LoraSite, fused_lora, lora_sites
-from fl_core.sample_independence import refuse_mixing
+from fl_core.lora_layers import LoraSite, adapter_parameters, fused_lora
+from fl_core.sample_independence import refuse_batch_norm, refuse_mixing
+from fl_core.sample_losses import LossFunction, sample_losses
 from kernels import ClipSum, GaussianNoise, add_gaussian_noise
 from kernels.lora_linear import PairSink
 from kernels.recomputed_gradients import GradientStore, gradient_store
 from secagg.errors import SottoError
 
 __all__ = ["ClippedSum", "PrivateGradient"]
-
-LossFunction = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,9 @@ class PrivateGradient:
         self.scale = scale
         self.microbatch = microbatch
         self.buffer_bytes = buffer_bytes
-        self._names, self._parameters = _adapter_parameters(model)
+        named = adapter_parameters(model)
+        self._names = [name for name, _ in named]
+        self._parameters = [parameter for _, parameter in named]
         self._index = {id(parameter): index for index, parameter in enumerate(self._parameters)}
         self.length = sum(parameter.numel() for parameter in self._parameters)
         self._store: GradientStore | None = None
@@ -184,18 +184,9 @@ class PrivateGradient:
         """One forward and backward pass that fills the store; the samples' losses `[b]`."""
         batch = batch_size(inputs)
         store = self._fresh_store(batch)
-        _refuse_batch_norm(self.model)
+        refuse_batch_norm(self.model)
         with fused_lora(self.model, lambda site: self._sink(site, store, batch)), torch.enable_grad():
-            own_run = getattr(loss_fn, "of_model", None)
-            losses = loss_fn(forward(self.model, inputs), inputs) if own_run is None else own_run(self.model, inputs)
-            if not isinstance(losses, Tensor) or losses.shape != (batch,):
-                shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-                raise SottoError(
-                    f"loss_fn must give one loss per sample, shape ({batch},), got {shape}; a mean over the batch "
-                    f"or its tokens is not a per-sample loss"
-                )
-            if not losses.requires_grad:
-                raise SottoError("the loss does not depend on the adapter: is the model under no_grad?")
+            losses = sample_losses(self.model, inputs, loss_fn)
             losses.sum().backward()  # type: ignore[no-untyped-call]
         missing = [name for index, name in enumerate(self._names) if index not in store.written]
         if missing:
@@ -247,30 +238,3 @@ class PrivateGradient:
             return
         flat = total if total.dim() == 1 else total.sum(0)
         self._first = flat_adapter(self.model), flat.clone()
-
-
-def _adapter_parameters(model: nn.Module) -> tuple[list[str], list[nn.Parameter]]:
-    """Trainable names and parameters in the flat vector's order; refuses those outside LoRA layers."""
-    named = trainable_parameters(model)
-    if not named:
-        raise SottoError("the model has no trainable parameter; attach an adapter first")
-    covered = {id(parameter) for site in lora_sites(model) for parameter in (site.a, site.b)}
-    for name, parameter in named:
-        if id(parameter) not in covered:
-            raise SottoError(
-                f"trainable parameter {name} has no per-sample rule; allowed: LoRA's A and B on Linear, Conv1D, Conv2d "
-                f"and Embedding"
-            )
-    storages = {parameter.data_ptr() for _, parameter in named}
-    if len(storages) < len(named):
-        raise SottoError("two trainable parameters share their memory; allowed: one parameter used in several layers")
-    return [name for name, _ in named], [parameter for _, parameter in named]
-
-
-def _refuse_batch_norm(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
-            raise SottoError(
-                f"layer {name} normalises over the batch, so samples influence each other; allowed: the same layer in "
-                f"evaluation mode, or group or layer normalisation"
-            )

@@ -16,7 +16,7 @@ from fl_core.batches import batch_size, rows_of
 from fl_core.evaluation_mode import evaluation_mode
 from secagg.errors import SottoError
 
-__all__ = ["refuse_mixing"]
+__all__ = ["refuse_batch_norm", "refuse_mixing"]
 
 # Relative change of a sample's gradient between a batch of one and a batch of two that rounding makes.
 _SAME = {torch.float64: 1e-6, torch.float32: 1e-3}
@@ -71,6 +71,20 @@ def refuse_mixing(model: nn.Module, inputs: Any, first_gradient: Callable[[Any],
         f"a sample's gradient changes by {change:.1%} when another joins the batch: the loss or a layer "
         f"mixes samples (an average over the batch's tokens, say); allowed: losses of one sample alone"
     )
+
+
+def refuse_batch_norm(model: nn.Module) -> None:
+    """Refuse layers that normalise over the batch, which `refuse_mixing` cannot see in evaluation mode.
+
+    Raises:
+        SottoError: naming the first such layer that is in training mode.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+            raise SottoError(
+                f"layer {name} normalises over the batch, so samples influence each other; allowed: the same layer in "
+                f"evaluation mode, or group or layer normalisation"
+            )
 
 
 def _relative_distance(one: Tensor, two: Tensor) -> float:

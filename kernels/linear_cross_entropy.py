@@ -65,7 +65,9 @@ def linear_cross_entropy(
     if labels.device.type == "cpu" and bool((valid & ((labels < 0) | (labels >= weight.shape[0]))).any()):
         raise ValueError(f"a label is out of range; allowed: 0 to {weight.shape[0] - 1}, or {ignore_index} to ignore")
     counts = valid.sum(1, keepdim=True) if reduction == "mean" else torch.ones_like(labels[:, :1])
-    shares = valid / counts.clamp(min=1)
+    # A third in float32 would be float32's third in a float64 loss too.
+    dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+    shares = valid.to(dtype) / counts.clamp(min=1)
     losses: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden, weight, bias, labels.where(valid, 0), shares, chunk or (_GPU_CHUNK if hidden.is_cuda else _CPU_CHUNK)
     )

@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy import stats
 
-from fl_core import cohort
 from fl_core.adapters import flat_adapter
 from fl_core.adaptive_clipping import RoundClip
 from fl_core.cohort import Diagnostics, contributions
@@ -45,13 +44,19 @@ def test_clients_together_equal_each_client_alone(unit, batch_size):
         assert np.abs(alone[client] - together[client]).max() <= 10
 
 
-def test_chunks_of_clients_change_nothing(monkeypatch):
-    config = tiny_config()
-    whole, _ = totals(config, list(range(8)))
-    monkeypatch.setattr(cohort, "_CHUNK_BYTES", 8 * 16 * 3)
-    parts, _ = totals(config, list(range(8)))
+@pytest.mark.parametrize("unit", ["example", "client"])
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_the_size_of_cohorts_changes_nothing(unit, size):
+    config = tiny_config(f"privacy.unit={unit}")
+    whole, seen = totals(config, list(range(8)))
+    parts, seen_in_parts = totals(tiny_config(f"privacy.unit={unit}", f"engine.cohort_size={size}"), list(range(8)))
     for client in range(8):
         assert np.abs(whole[client] - parts[client]).max() <= 10
+    assert (seen.samples, seen.clipped, seen.nonfinite) == (
+        seen_in_parts.samples,
+        seen_in_parts.clipped,
+        seen_in_parts.nonfinite,
+    )
 
 
 @pytest.mark.parametrize("unit", ["example", "client"])
