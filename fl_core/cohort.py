@@ -81,11 +81,13 @@ def contributions(
         theta: broadcast adapter `[p]`.
         clients: ids of the clients that are there this round.
         streams: each client's own keystream of this round; only its coins are drawn here.
-        config: unit, sampling rate, batch size.
+        config: unit, sampling rate, batch size, and how many clients may share a batch.
         clip: norm, grid, and adaptive clipping's bit, which then is the last coordinate.
         diagnostics: counters, updated in place.
     """
     chunk = max(1, _CHUNK_BYTES // (8 * len(theta)))
+    if config.engine.cohort is not None:
+        chunk = min(chunk, config.engine.cohort)
     for start in range(0, len(clients), chunk):
         part, keys = clients[start : start + chunk], streams[start : start + chunk]
         if config.privacy.unit == "example":
