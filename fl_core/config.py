@@ -195,7 +195,7 @@ class FlowerConfig:
 
     nodes: int | None = None  # virtual SuperNodes of a simulation, which share the clients; default: one a client
     timeout_s: float = 600.0  # longest wait for a round's messages; who has not answered by then is not in the sum
-    connect_s: float = 120.0  # longest wait, before the first round, for SuperNodes of federation.n_min clients
+    connect_s: float = 300.0  # longest wait, before the first round, for SuperNodes of federation.n_min clients
     # coordinator (the ServerApp hands sealed parts to the parties) | aggregators (SuperNodes with role "aggregator",
     # one beside each party, drop them into its spool)
     relay: str = "coordinator"

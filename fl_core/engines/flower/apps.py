@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import httpx
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
-from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN, Facts, Value
+from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN, Facts, Questions, Value
 
 __all__ = ["GridRelay", "Node", "client_app", "facts_of", "records_of"]
 
 _POLL_S = 0.2
+_MORE_S = 2.0
+_LEAST_TTL_S = 1.0
 _PLAIN, _BYTES = "plain", "bytes"
 
 
@@ -64,29 +67,51 @@ class GridRelay:
         return list(self._grid.get_node_ids())
 
     def ask(
-        self, questions: Mapping[int, tuple[str, Facts]], seconds: float
+        self, questions: Questions, seconds: float, more: Callable[[], Questions] | None = None
     ) -> Iterator[tuple[int, dict[str, Any] | None]]:
         """See `Relay.ask`."""
-        deadline = time.monotonic() + seconds
-        # Past its time to live the SuperLink drops a question, so that nobody computes for a round that is over.
-        messages = [
-            Message(records_of(facts), dst_node_id=node, message_type=kind, ttl=seconds)
-            for node, (kind, facts) in questions.items()
-        ]
-        # One that was not taken (its node has just gone) has no id.
-        waiting = {name for name in self._grid.push_messages(messages) if name}
-        unheard = set(questions)
-        while waiting and unheard and time.monotonic() < deadline:
+        deadline, asked_more = time.monotonic() + seconds, time.monotonic()
+        # Whom a question is for, by its id.
+        waiting = self._push(questions, seconds)
+        while (waiting or more) and time.monotonic() < deadline:
             if self._stop.is_set():
                 raise KeyboardInterrupt
-            for reply in self._grid.pull_messages(waiting):
-                waiting.discard(reply.metadata.reply_to_message_id)
-                node = reply.metadata.src_node_id
-                if node in unheard:
-                    unheard.discard(node)
-                    yield node, _read(reply)
-            if waiting:
-                self._stop.wait(_POLL_S)
+            if more and time.monotonic() - asked_more > _MORE_S:
+                waiting |= self._push(more(), deadline - time.monotonic())
+                asked_more = time.monotonic()
+            for question in list(waiting):
+                answered, answer = self._pull(question)
+                if answered:
+                    yield waiting.pop(question), answer
+            self._stop.wait(_POLL_S)
+
+    def _pull(self, question: str) -> tuple[bool, dict[str, Any] | None]:
+        """Whether there is an answer, and what it says; one at a time, so that what is wrong with one stays its own."""
+        try:
+            for reply in self._grid.pull_messages([question]):
+                return True, None if reply.has_error() else facts_of(reply.content)
+        except httpx.HTTPError:
+            raise  # the SuperLink, not the node
+        except Exception:
+            return (
+                True,
+                None,
+            )  # records come from nodes that nobody vouches for: whatever they raise, they are no answer
+        return False, None
+
+    def _push(self, questions: Questions, seconds: float) -> dict[str, int]:
+        # Past its time to live the SuperLink drops a question, so that nobody computes for a round that is over.
+        messages = [
+            Message(records_of(facts), dst_node_id=node, message_type=kind, ttl=max(seconds, _LEAST_TTL_S))
+            for node, (kind, facts) in questions.items()
+        ]
+        # One that was not taken (its node has just gone) has no id, so the order is not to be relied on.
+        pushed = {name: 0 for name in self._grid.push_messages(messages) if name}
+        return {
+            message.metadata.message_id: message.metadata.dst_node_id
+            for message in messages
+            if message.metadata.message_id in pushed
+        }
 
 
 def client_app(node_of: Callable[[Context], Node]) -> ClientApp:
@@ -102,12 +127,3 @@ def client_app(node_of: Callable[[Context], Node]) -> ClientApp:
         register = app.train if category == "train" else app.query
         (register(action) if action else register())(respond)
     return app
-
-
-def _read(reply: Message) -> dict[str, Any] | None:
-    if reply.has_error():
-        return None
-    try:
-        return facts_of(reply.content)
-    except Exception:
-        return None  # records come from nodes that nobody vouches for: whatever they raise, they are no answer

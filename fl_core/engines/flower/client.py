@@ -1,8 +1,8 @@
-"""A client's node: computes its clients' contributions, adds their noise, splits, seals; answers nothing else.
+"""A client's node: says who it is, has its clients' messages computed and sealed, and answers nothing else.
 
 It goes by its own configuration, its own copy of the deployment and its own keys: the ServerApp says only which round
-it is and what the adapter is. What leaves here is sealed to the parties. An error about the clients' data is for this
-node's log; the ServerApp learns that there was one.
+it is and what the adapter is. An error about the clients' data is for this node's log; the ServerApp learns that there
+was one. A deployed node is a process a message, so nothing heavy is imported before a round.
 """
 
 from __future__ import annotations
@@ -10,29 +10,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from torch import Tensor
 
-from fl_core.adapters import load_flat_adapter
-from fl_core.broadcast import broadcast_digest, frozen_digest
-from fl_core.cohort import Diagnostics, contributions
 from fl_core.config import RunConfig
 from fl_core.engines.flower.exchange import HELLO, TRAIN, Facts, Refusal, Value, take, terms_of
-from fl_core.privacy_plan import PrivacyPlan, plan_privacy
-from fl_core.rounds import attempt_stream, clip_of, noisy_message, spec_of
-from fl_core.task import FederatedTask
-from secagg.envelopes import seal
 from secagg.errors import SottoError
-from secagg.messages import RoundSpec
 from secagg.party.deployment_file import load_deployment
 from secagg.party.keys import load_signing_key
-from secagg.randomness import Keystream
+
+if TYPE_CHECKING:
+    from fl_core.engines.flower.sealing import Sealing
+    from fl_core.task import FederatedTask
 
 __all__ = ["ClientNode", "ClientSettings"]
 
@@ -73,8 +64,7 @@ class ClientNode:
         self._deployment = load_deployment(settings.parties)
         self._terms = terms_of(config, self._deployment.digest)
         self._signing = {client: self._load_key(settings.keys, client) for client in settings.clients}
-        seed = config.privacy.insecure_seed
-        self._random = Keystream.system() if seed is None else Keystream.seeded(seed)
+        self._sealing: Sealing | None = None
 
     def answer(self, kind: str, facts: Facts) -> dict[str, Value]:
         """The answer to one question; never raises, and never tells more than that there was an error."""
@@ -82,7 +72,8 @@ class ClientNode:
             if kind == HELLO:
                 return {"role": "client", "clients": list(self._clients), "terms": self._terms}
             if kind == TRAIN:
-                return self._train(facts)
+                asked = self._asked(facts)
+                return self._ready().answer(facts, {client: self._signing[client] for client in asked})
             raise Refusal(f"a client does not answer {kind!r}")
         except Refusal as refusal:
             logger.warning("refused: %s", refusal)
@@ -92,28 +83,6 @@ class ClientNode:
             logger.exception("the round's messages could not be computed")
             return {"refused": "the node could not compute its messages; its own log says why"}
 
-    def _train(self, facts: Facts) -> dict[str, Value]:
-        asked = self._asked(facts)
-        config, plan, tries = self._config, self._plan, self._config.aggregation.retries + 1
-        theta = self._theta(take(facts, "theta", bytes))
-        clip_norm = take(facts, "clip_norm", float) if plan.bit else None
-        if clip_norm is not None and not 0 < clip_norm < float("inf"):
-            raise Refusal(f"clip_norm is {clip_norm}; allowed: a number above 0")
-        spec = self._spec(facts, broadcast_digest(self._frozen, theta))
-        stream = attempt_stream(self._random, spec.round, *divmod(spec.attempt, tries))
-        load_flat_adapter(self._task.model, theta)
-        self._task.model.train()
-        clip, parties = clip_of(config, plan, clip_norm), len(self._deployment.parties)
-        answer: dict[str, Value] = {}
-        for client in asked:
-            own = stream.child("client", client)
-            # Each client by itself, whoever else this node stands for; what Diagnostics sees is thrown away.
-            (part,) = contributions(self._task, theta, [client], [own], config, clip, Diagnostics())
-            message = noisy_message(spec, client, part.totals[0], plan.noise, parties, own)
-            for party, sealed in enumerate(seal(message, spec, self._deployment, self._signing[client]).parts):
-                answer[f"{client}.{party}"] = sealed
-        return answer
-
     def _asked(self, facts: Facts) -> Sequence[int]:
         if take(facts, "terms", str) != self._terms:
             raise Refusal("the ServerApp has another configuration or deployment than this node")
@@ -122,24 +91,6 @@ class ClientNode:
             raise Refusal(f"clients {asked} are asked for; this node has {list(self._clients)}")
         return asked
 
-    def _spec(self, facts: Facts, model: str) -> RoundSpec:
-        number, rounds = take(facts, "round", int), self._config.federation.rounds
-        if not 1 <= number <= rounds:
-            raise Refusal(f"round {number} is asked for; the run has rounds 1 to {rounds}")
-        try:
-            run, attempt = take(facts, "run", str), take(facts, "attempt", int)
-            return spec_of(self._config, self._plan, run, number, attempt, model)
-        except SottoError as error:
-            raise Refusal(str(error)) from None
-
-    def _theta(self, data: bytes) -> Tensor:
-        if len(data) != 4 * self._plan.parameters:
-            raise Refusal(f"an adapter of {len(data)} bytes; this model's has {4 * self._plan.parameters}")
-        theta = torch.from_numpy(np.frombuffer(data, dtype="<f4").astype(np.float32))
-        if not bool(torch.isfinite(theta).all()):
-            raise Refusal("an adapter that is not finite")
-        return theta
-
     def _load_key(self, keys: Path, client: int) -> Ed25519PrivateKey:
         if not 0 <= client < self._config.federation.clients:
             raise SottoError(f"client {client} is none of the {self._config.federation.clients} of this configuration")
@@ -147,15 +98,9 @@ class ClientNode:
             return load_signing_key(keys / "cohort", self._deployment)
         return load_signing_key(keys / f"client-{client}", self._deployment, client)
 
-    @cached_property
-    def _task(self) -> FederatedTask:
-        return self._build(self._config)
+    def _ready(self) -> Sealing:
+        if self._sealing is None:
+            from fl_core.engines.flower.sealing import Sealing
 
-    @cached_property
-    def _frozen(self) -> str:
-        return frozen_digest(self._task.model)
-
-    @cached_property
-    def _plan(self) -> PrivacyPlan:
-        length = sum(parameter.numel() for parameter in self._task.model.parameters() if parameter.requires_grad)
-        return plan_privacy(self._config, length, max(self._task.records, self._config.federation.clients))
+            self._sealing = Sealing(self._config, self._deployment, self._build(self._config))
+        return self._sealing

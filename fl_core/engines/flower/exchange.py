@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from fl_core.config import RunConfig
 from fl_core.config_file import to_dict
 from secagg.errors import SottoError
 
-__all__ = ["HELLO", "RELAY", "TRAIN", "Facts", "Refusal", "Relay", "Value", "take", "terms_of"]
+__all__ = ["HELLO", "RELAY", "TRAIN", "Facts", "Questions", "Refusal", "Relay", "Value", "take", "terms_of"]
 
 # Flower's own names of message types: a category, and for queries an action.
 HELLO = "query.hello"  # who are you, and on what terms
@@ -29,6 +29,7 @@ _OWN_AGGREGATION = ("deployment", "timeout_s")
 
 Value = int | float | str | bytes | list[int]
 Facts = Mapping[str, Value]
+Questions = Mapping[int, tuple[str, Facts]]
 Kind = TypeVar("Kind")
 
 
@@ -43,12 +44,18 @@ class Relay(Protocol):
         """Ids of the nodes that are connected."""
 
     def ask(
-        self, questions: Mapping[int, tuple[str, Facts]], seconds: float
+        self, questions: Questions, seconds: float, more: Callable[[], Questions] | None = None
     ) -> Iterator[tuple[int, dict[str, Any] | None]]:
         """Put each node its question; yield answers as they come, until all are there or the time is over.
 
         An answer that could not be read, or that says that the node failed, is None. Whoever stops listening gets no
         later answers: they are dropped.
+
+        Args:
+            questions: by node.
+            seconds: longest wait.
+            more: called now and then while waiting, for questions to nodes that have come since; the time is used up
+                then, unless the caller stops listening.
         """
 
 

@@ -7,14 +7,13 @@ in the sum. Parts are opaque here: whether one belongs to the round is for the p
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from fl_core.config import RunConfig
-from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN, Facts, Refusal, Relay, take, terms_of
+from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN, Facts, Questions, Refusal, Relay, take, terms_of
 from fl_core.engines.flower.shim import PREFIX
 from fl_core.engines.round_loop import RoundRequest
 from fl_core.rounds import BeforeOpening, begin_round
@@ -27,9 +26,6 @@ from secagg.round_state import MessageRefused
 from secagg.smpc import SmpcAggregator
 
 __all__ = ["FlowerClients"]
-
-_POLL_S = 0.5
-_HELLO_S = 30.0  # for one question who somebody is; who says nothing is asked again
 
 
 class FlowerClients:
@@ -59,15 +55,9 @@ class FlowerClients:
         Raises:
             AggregationError: if they have not come within `flower.connect_s`.
         """
-        deadline, wanted = time.monotonic() + self._config.flower.connect_s, self._config.federation.clients
-        while True:
-            # All that come in time, for the first round; at its end as many as a sum needs are enough.
-            if len(self._owners()) >= wanted and not self._missing_ranks():
-                return
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            self._discover(min(left, _HELLO_S))
+        wanted = self._config.federation.clients
+        # All that come in time, for the first round; at its end as many as a sum needs are enough.
+        self._discover(lambda: len(self._owners()) >= wanted and not self._missing_ranks())
         self._require_ranks(AggregationError)
         found = len(self._owners())
         if found < self._config.n_min:
@@ -81,7 +71,8 @@ class FlowerClients:
         self.refused = 0
         spooled = self._config.flower.relay == "aggregators"
         if spooled and self._missing_ranks():
-            self._await_ranks()
+            self._discover(lambda: not self._missing_ranks())
+            self._require_ranks(PartyFailure)
         begin_round(aggregator, request.spec)
         try:
             sent: list[SealedMessage] = []
@@ -188,12 +179,6 @@ class FlowerClients:
             raise PartyFailure(f"the aggregator node of party {named} did not take its parts; the round is lost")
         return places
 
-    def _await_ranks(self) -> None:
-        deadline = time.monotonic() + self._config.flower.connect_s
-        while self._missing_ranks() and time.monotonic() < deadline:
-            self._discover(min(_HELLO_S, max(0.0, deadline - time.monotonic())))
-        self._require_ranks(PartyFailure)
-
     def _require_ranks(self, error: type[AggregationError]) -> None:
         missing = self._missing_ranks()
         if missing:
@@ -222,17 +207,26 @@ class FlowerClients:
     def _strangers(self) -> list[int]:
         return [node for node in self._relay.nodes() if node not in self._clients and node not in self._shims]
 
-    def _discover(self, seconds: float) -> None:
-        """Ask every node that has not said so who it is."""
-        strangers: dict[int, tuple[str, Facts]] = {node: (HELLO, {}) for node in self._strangers()}
-        if not strangers:
-            time.sleep(min(_POLL_S, seconds))
-        for node, answer in self._relay.ask(strangers, seconds) if strangers else ():
+    def _discover(self, enough: Callable[[], bool]) -> None:
+        """Ask every node that has not said so who it is, and whoever comes; no longer than `flower.connect_s`."""
+        asked: set[int] = set()
+
+        def newcomers() -> Questions:
+            fresh = [node for node in self._strangers() if node not in asked]
+            asked.update(fresh)
+            return {node: (HELLO, {}) for node in fresh}
+
+        if enough():
+            return
+        for node, answer in self._relay.ask(newcomers(), self._config.flower.connect_s, newcomers):
             self._learn(node, answer)
+            if enough():
+                return
 
     def _learn(self, node: int, answer: Mapping[str, Any] | None) -> None:
         if answer is None:
-            return  # asked again, should it still be there
+            self._say("a node did not say who it is; its own log says why, and it is asked again in the next round")
+            return
         try:
             role = take(answer, "role", str)
             if role == "aggregator":
