@@ -115,10 +115,8 @@ class FlowerClients:
         for client, node in self._owners().items():
             if client in present:
                 asked.setdefault(node, []).append(client)
-        questions: dict[int, tuple[str, Facts]] = {
-            node: (TRAIN, {**common, "clients": clients}) for node, clients in asked.items()
-        }
-        questions |= {node: (HELLO, {}) for node in self._strangers()}
+        questions: dict[int, tuple[str, Facts]] = {node: (HELLO, {}) for node in self._strangers()}
+        questions |= {node: (TRAIN, {**common, "clients": clients}) for node, clients in asked.items()}
         waiting = set(asked) or set(questions)
         for node, answer in self._relay.ask(questions, self._config.flower.timeout_s):
             if node in asked:
@@ -133,8 +131,7 @@ class FlowerClients:
         """The messages in a node's answer; what is not one is counted as refused."""
         if answer is None or "refused" in answer:
             self._say(f"clients {clients}: {_reason(answer)}")
-            self.refused += len(clients)
-            return
+            return  # they sent no message that could be refused
         for client in clients:
             parts = tuple(answer.get(f"{client}.{party}") for party in range(self._aggregator.parties))
             if all(type(part) is bytes and part for part in parts):

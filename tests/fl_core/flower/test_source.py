@@ -105,8 +105,8 @@ def test_silent_wrong_late_and_lying_nodes_are_left_out_and_counted(tmp_path, ag
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")[1:]
     assert ended == "all rounds done"
     assert [row["survivors"] for row in rows] == [8, 3, 3, 7]
-    # All but the silent one sent something: 4 wrong ones in round 2, 5 in round 3, the replay in round 4.
-    assert [row.get("refused", 0) for row in rows] == [0, 4, 5, 1]
+    # Whoever was silent, broken or unwilling sent no message: 3 wrong ones in round 2, 4 in round 3, 1 in round 4.
+    assert [row.get("refused", 0) for row in rows] == [0, 3, 4, 1]
     assert [opening.survivors for opening in read_ledger(tmp_path / "run" / "ledger.jsonl").openings] == [8, 3, 3, 7]
     assert any("client 2: an answer without a part for every party" in note for note in notes)
 
