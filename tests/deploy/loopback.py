@@ -221,6 +221,23 @@ class Loopback:
             own,
         )
 
+    def supervise(self, name, seconds):
+        """Start a killed node again until the SuperLink takes it, as a supervisor would.
+
+        The SuperLink refuses a key whose last session it still believes to be alive (about a minute).
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            before = self.log(name).count("SuperNode ID")
+            self.start_node(name)
+            while self.processes[name].poll() is None and time.monotonic() < deadline:
+                time.sleep(0.5)
+                if self.log(name).count("SuperNode ID") > before:
+                    return
+            self.signal(name, signal.SIGKILL)  # its helpers
+            time.sleep(5)
+        raise AssertionError(f"{name} does not come back: {self.log(name)[-2000:]}")
+
     def node_names(self):
         return [*(f"client-{n}" for n in range(self.clients)), *(f"aggregator-{n}" for n in range(self.parties))]
 
@@ -230,7 +247,8 @@ class Loopback:
         return self.flwr("run", str(ROOT / "deploy"), "loop", "--run-config", text)
 
     def signal(self, name, number):
-        os.killpg(self.processes[name].pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.processes[name].pid, number)
         if number == signal.SIGKILL:
             self.processes.pop(name).wait()
 

@@ -91,7 +91,7 @@ def test_a_deployment_survives_a_client_and_an_aggregator_node_killed_in_a_round
     asked = "Receiving: query.accumulate"
     wait(lambda: deployment.log("aggregator-1").count(asked) == 3, 600, deployment.log("superlink"))
     deployment.signal("aggregator-1", signal.SIGKILL)
-    deployment.start_node("aggregator-1")
+    deployment.supervise("aggregator-1", 300)
     wait(lambda: len(rows(out)) == 3, 600, deployment.log("superlink"))
     assert [row["survivors"] for row in rows(out)] == [4, 3, 3]
     assert [opening.survivors for opening in read_ledger(out / "ledger.jsonl").openings] == [4, 3, 3]
