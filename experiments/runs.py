@@ -7,55 +7,65 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from experiments.figures import draw_run
+from experiments.flower_runs import flower_rounds, refuse_missing_flower, spool_folder
+from experiments.progress import RunProgress
 from experiments.summary import summarise
 from experiments.tasks import build_task
 from fl_core.adapters import flat_adapter, save_adapter
 from fl_core.checkpoint import Checkpoint, latest_checkpoint
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import first_difference, load_config, save_config, to_dict
-from fl_core.engines.local import LocalEngine
+from fl_core.engines.flower.exchange import Relay
+from fl_core.engines.local import LocalClients
+from fl_core.engines.round_loop import MessageSource, RoundLoop
 from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
-from fl_core.round_report import RoundReport
 from fl_core.run_folder import RunFolder, storage_errors
 from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics
 from secagg.aggregator import Aggregator, PlaintextAggregator
 from secagg.smpc import SmpcAggregator
 
-__all__ = ["RunProgress", "execute"]
+__all__ = ["execute"]
 
 
-class RunProgress(Protocol):
-    """Whoever wants to hear how a run goes."""
-
-    def say(self, text: str) -> None:
-        """What is being done before or after the rounds."""
-
-    def note(self, text: str) -> None:
-        """What a reader of the result must know, such as a data set that stands in for another."""
-
-    def round(self, report: RoundReport) -> None:
-        """A round is done."""
-
-
-def execute(config: RunConfig, out: Path, resume: bool, overwrite: bool, progress: RunProgress) -> dict[str, Any]:
+def execute(
+    config: RunConfig,
+    out: Path,
+    resume: bool,
+    overwrite: bool,
+    progress: RunProgress,
+    relay: Relay | None = None,
+) -> dict[str, Any]:
     """Run `config` in folder `out`; returns the summary that is also written there.
+
+    Args:
+        config: the resolved configuration.
+        out: the run folder.
+        resume: go on with the run in it.
+        overwrite: replace the run in it.
+        progress: told how it goes.
+        relay: to the nodes of a deployment, with engine.name flower; None: they are simulated.
 
     Raises:
         SottoError: for everything that a user or operator can mend.
     """
+    refuse_missing_flower(config)
     keep_freed_memory()
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
     started = time.perf_counter()
-    with _aggregator(config, progress.say) as aggregator, RunFolder(out, resume, overwrite) as folder:
+    with (
+        spool_folder(config) as spool,
+        _aggregator(config, progress.say, spool) as aggregator,
+        RunFolder(out, resume, overwrite) as folder,
+    ):
         if resume:
             _refuse_difference(config, folder.config_path)
         task = build_task(config, progress.say)
@@ -66,8 +76,14 @@ def execute(config: RunConfig, out: Path, resume: bool, overwrite: bool, progres
         with ledger:
             for text in task.notes:
                 progress.note(text)
-            engine = LocalEngine(task, config, plan, folder, ledger, aggregator, start)
-            ended = engine.run(progress.round)
+
+            def rounds(source: MessageSource) -> str:
+                return RoundLoop(task, config, plan, folder, ledger, aggregator, start, source).run(progress.round)
+
+            if isinstance(aggregator, SmpcAggregator) and config.engine.name == "flower":
+                ended = flower_rounds(config, aggregator, spool, relay, progress, rounds)
+            else:
+                ended = rounds(LocalClients(task, config, plan))
         aggregator.shutdown()
         progress.say("writing adapter and figures")
         with storage_errors(folder.adapter):
@@ -123,13 +139,15 @@ def _refuse_other_run(now: LedgerHeader, before: LedgerHeader, folder: RunFolder
         )
 
 
-def _aggregator(config: RunConfig, on_progress: Callable[[str], None]) -> Aggregator:
+def _aggregator(config: RunConfig, on_progress: Callable[[str], None], spool: Path | None) -> Aggregator:
     """The aggregator that was asked for; parties of a deployment must answer before anything else begins."""
     a = config.aggregation
     if a.backend == "plaintext":
         return PlaintextAggregator(a.min_difference)
     if a.deployment is None:
-        return SmpcAggregator(a.parties, a.timeout_s, min_difference=a.min_difference, norm_check=a.norm_check)
+        return SmpcAggregator(
+            a.parties, a.timeout_s, min_difference=a.min_difference, norm_check=a.norm_check, spool=spool
+        )
     aggregator = SmpcAggregator(a.parties, a.timeout_s, Path(a.deployment), norm_check=a.norm_check)
     policy = aggregator.deployment.policy
     if config.n_min < policy.n_min:

@@ -16,6 +16,7 @@ __all__ = [
     "DataConfig",
     "EngineConfig",
     "FederationConfig",
+    "FlowerConfig",
     "LoraSettings",
     "ModelConfig",
     "NoiseConfig",
@@ -173,10 +174,12 @@ class SimulationConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """How the local engine uses the machine; never changes a result beyond float rounding."""
+    """Which engine runs the rounds, and how it uses the machine; never changes a result beyond float rounding."""
 
+    name: str = "local"  # local (this machine) | flower (each client computes on a Flower SuperNode)
     batch_size: int = 1024  # samples through the model at once; unit client: at least one client's batch
     cohort_size: int | None = None  # clients whose vectors are held, and who train, together; default: by cohort_gib
+    # (1: every client computes alone, as under Flower, so that both engines give the same bits)
     cohort_gib: float = 1.0  # memory of a cohort's vectors, and of what local training keeps for its backward passes
     eval_every: int = 1
     checkpoint_every: int = 1  # a killed process loses, and has paid for, at most the rounds since
@@ -187,6 +190,18 @@ class EngineConfig:
     features: str = "disk"
     features_gib: float = 4.0  # bound of the files together, and of one run's; what needs more is computed every round
     device: str = "auto"  # auto (cuda if there is one) | cpu | cuda
+
+
+@dataclass(frozen=True)
+class FlowerConfig:
+    """The Flower engine's patience, and who carries sealed parts; used with engine.name flower only."""
+
+    nodes: int | None = None  # virtual SuperNodes of a simulation, which share the clients; default: one a client
+    timeout_s: float = 600.0  # longest wait for a round's messages; who has not answered by then is not in the sum
+    connect_s: float = 300.0  # longest wait, before the first round, for SuperNodes of federation.n_min clients
+    # coordinator (the ServerApp hands sealed parts to the parties) | aggregators (SuperNodes with role "aggregator",
+    # one beside each party, drop them into its spool)
+    relay: str = "coordinator"
 
 
 @dataclass(frozen=True)
@@ -204,6 +219,7 @@ class RunConfig:
     aggregation: AggregationConfig = field(default_factory=AggregationConfig)
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    flower: FlowerConfig = field(default_factory=FlowerConfig)
 
     @property
     def n_min(self) -> int:

@@ -61,6 +61,8 @@ def check(config: RunConfig, where: str) -> None:
     choice("model.name", config.model.name, "cnn")
     need(config.model.base.strip() != "", "model.base", "empty", "mini, a folder or a hub name")
     choice("model.quantisation", config.model.quantisation, "none", "8bit", "4bit")
+    choice("engine.name", e.name, "local", "flower")
+    choice("flower.relay", config.flower.relay, "coordinator", "aggregators")
     choice("engine.device", e.device, "auto", "cpu", "cuda")
     choice("engine.features", e.features, "disk", "memory")
     need(_positive(e.features_gib), "engine.features_gib", e.features_gib, "a number above 0")
@@ -162,6 +164,7 @@ def check(config: RunConfig, where: str) -> None:
     need(e.eval_every >= 1, "engine.eval_every", e.eval_every, "1 or more")
     need(e.checkpoint_every >= 1, "engine.checkpoint_every", e.checkpoint_every, "1 or more")
     need(e.threads is None or e.threads >= 1, "engine.threads", e.threads, "1 or more")
+    _check_flower(config, need)
 
 
 def _check_clipping(config: RunConfig, need: _Need) -> None:
@@ -272,6 +275,39 @@ def _check_sums(config: RunConfig, need: _Need) -> None:
             ),
         ):
             need(possible, "aggregation.norm_check", f"true while {because}", f"false, or {instead}")
+
+
+def _check_flower(config: RunConfig, need: _Need) -> None:
+    """Settings of the Flower engine, and what it cannot do."""
+    w, f, a = config.flower, config.federation, config.aggregation
+    need(
+        w.nodes is None or 1 <= w.nodes <= f.clients,
+        "flower.nodes",
+        w.nodes,
+        f"1 to federation.clients ({f.clients}), or null for one a client",
+    )
+    need(_positive(w.timeout_s), "flower.timeout_s", w.timeout_s, "seconds above 0")
+    need(_positive(w.connect_s), "flower.connect_s", w.connect_s, "seconds above 0")
+    if config.engine.name != "flower":
+        return
+    for possible, because, instead in (
+        (
+            a.backend == "smpc",
+            f"aggregation.backend is {a.backend}",
+            "aggregation.backend smpc (ServerApp and SuperLink relay every message and must not read any)",
+        ),
+        (
+            config.privacy.trust != "central",
+            "privacy.trust is central",
+            "privacy.trust distributed or local (the ServerApp would see each sum without its noise)",
+        ),
+        (
+            config.simulation.noise == "per_client",
+            f"simulation.noise is {config.simulation.noise!r}",
+            "simulation.noise per_client (each client draws its own noise on its own node)",
+        ),
+    ):
+        need(possible, "engine.name", f"'flower' while {because}", f"local, or {instead}")
 
 
 def _positive(value: float) -> bool:

@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_core.adaptive_clipping import RoundClip, clip_of_round
 from fl_core.cohort import Contributions
+from fl_core.config import RunConfig
+from fl_core.privacy_plan import PrivacyPlan
 from secagg.aggregator import Aggregator
 from secagg.errors import AggregationError
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
@@ -23,9 +26,75 @@ from secagg.ring import add_wrap
 from secagg.sharing import split
 from secagg.xnoise import draw_components
 
-__all__ = ["BeforeOpening", "open_joint_sum", "open_noisy_sum"]
+__all__ = [
+    "BeforeOpening",
+    "attempt_stream",
+    "begin_round",
+    "clip_of",
+    "noisy_message",
+    "open_joint_sum",
+    "open_noisy_sum",
+    "spec_of",
+]
 
 BeforeOpening = Callable[[frozenset[int]], None]
+
+
+def spec_of(config: RunConfig, plan: PrivacyPlan, run: str, number: int, attempt: int, model: str) -> RoundSpec:
+    """One attempt at a round, as server and clients must both describe it, each from its own configuration.
+
+    Args:
+        config: the resolved configuration.
+        plan: its noise.
+        run: the run's id.
+        number: the round, from 1.
+        attempt: never the same twice in a round.
+        model: digest of what was broadcast. Without the clip norm, so that two sums over one adapter are openings of
+            one model and their clients must differ by enough, even if their clip norms differ too.
+    """
+    return RoundSpec(
+        run=run,
+        round=number,
+        attempt=attempt,
+        clients=range(config.federation.clients),
+        length=plan.length,
+        n_min=config.n_min,
+        scale=plan.grid.scale,
+        bits=plan.ring_bits,
+        model=model,
+        noise=plan.round_noise(),
+        norm_bound=plan.norm_bound,
+    )
+
+
+def attempt_stream(random: Keystream, number: int, openings: int, attempt: int) -> Keystream:
+    """The stream below which everything of one attempt is drawn; client i's own is its child ("client", i)."""
+    return random.child("round", number, "opened", openings, "attempt", attempt)
+
+
+def clip_of(config: RunConfig, plan: PrivacyPlan, clip_norm: float | None) -> RoundClip:
+    """How a round's contributions are clipped; `clip_norm` is adaptive clipping's, None with fixed clipping."""
+    initial = config.privacy.clip_norm
+    return clip_of_round(initial, plan.grid.scale, clip_norm or initial, plan.bit)
+
+
+def noisy_message(
+    spec: RoundSpec, client: int, vector: NDArray[np.int64], noise: NoisePlan, parties: int, own: Keystream
+) -> ClientMessage:
+    """What one client sends: its contribution with its noise share, split for the parties.
+
+    Args:
+        spec: the round.
+        client: who sends.
+        vector: the contribution in grid steps `[length]`; the noise is added in place.
+        noise: how much is this client's.
+        parties: for how many the message is split.
+        own: the client's keystream of this attempt.
+    """
+    drawn, seeds = _own_noise(noise, spec.length, own.child("noise"))
+    add_wrap(vector, drawn)
+    shares = split(vector, parties, own.child("shares"), spec.bits)
+    return ClientMessage(spec.run, spec.round, spec.attempt, (client,), shares, seeds)
 
 
 def open_noisy_sum(
@@ -55,15 +124,11 @@ def open_noisy_sum(
         OpeningRefused: if this sum would differ too little from an earlier one; the round's shares are discarded.
         AggregationError: if the sum could not be opened; the round's shares are discarded.
     """
-    _begin(aggregator, spec)
+    begin_round(aggregator, spec)
     try:
         for part in parts:
             for client, vector in zip(part.clients, part.totals, strict=True):
-                own = streams[client]
-                drawn, seeds = _own_noise(noise, spec.length, own.child("noise"))
-                add_wrap(vector, drawn)
-                shares = split(vector, aggregator.parties, own.child("shares"), spec.bits)
-                aggregator.submit(ClientMessage(spec.run, spec.round, spec.attempt, (client,), shares, seeds))
+                aggregator.submit(noisy_message(spec, client, vector, noise, aggregator.parties, streams[client]))
         opened = aggregator.close(before_opening)
     except BaseException:
         aggregator.abort()
@@ -86,7 +151,7 @@ def open_joint_sum(
     standard deviation up to a whole step); what it does not exercise is named by the run's warnings.
     Arguments as `open_noisy_sum`, with one keystream for all clients; noise in components cannot be drawn jointly.
     """
-    _begin(aggregator, spec)
+    begin_round(aggregator, spec)
     try:
         joint: NDArray[np.int64] = np.zeros(spec.length, dtype=np.int64)
         clients: list[int] = []
@@ -105,7 +170,12 @@ def open_joint_sum(
     return _with_server_noise(opened, noise, spec.length, server)
 
 
-def _begin(aggregator: Aggregator, spec: RoundSpec) -> None:
+def begin_round(aggregator: Aggregator, spec: RoundSpec) -> None:
+    """Open the round at the aggregator.
+
+    Raises:
+        AggregationError: if it cannot be opened, or the aggregator refuses it.
+    """
     try:
         aggregator.open_round(spec)
     except OpeningRefused as refusal:

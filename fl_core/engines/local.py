@@ -1,55 +1,69 @@
-"""The local engine: every client simulated in one process, rounds one after another.
+"""The local engine: every client simulated in one process, as cohorts that share batches.
 
-Takes a task, a configuration, a run folder and an aggregator; leaves a run folder whose ledger was written before
-every opening. It can be interrupted at any moment and resumed: a crash can only make the ledger over-count.
+Takes what the round loop takes; stands for the clients, so it sees their records and their noise. A deployment's
+clients do the same each on its own (`fl_core.engines.flower`).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
-import torch
-from torch import Tensor
-
-from fl_core.adapters import flat_adapter, load_flat_adapter, unmoved_weights
-from fl_core.adaptive_clipping import RoundClip, clip_of_round, next_clip_norm
-from fl_core.broadcast import broadcast_digest, frozen_digest
-from fl_core.budget import Budget, BudgetExhausted
-from fl_core.checkpoint import Checkpoint, save_checkpoint
+from fl_core.checkpoint import Checkpoint
 from fl_core.cohort import Diagnostics, contributions
 from fl_core.config import RunConfig
-from fl_core.optimizers import OptimizerState, initial_state, server_step
+from fl_core.engines.round_loop import RoundLoop, RoundRequest
 from fl_core.privacy.ledger import Ledger
-from fl_core.privacy_plan import PrivacyPlan, ledger_opening
-from fl_core.round_report import RoundReport
-from fl_core.rounds import open_joint_sum, open_noisy_sum
-from fl_core.run_folder import RunFolder, StorageError
-from fl_core.sampling import poisson_coin
-from fl_core.task import WHOLE, FederatedTask
-from fl_core.tracking import Tracker
+from fl_core.privacy_plan import PrivacyPlan
+from fl_core.rounds import BeforeOpening, clip_of, open_joint_sum, open_noisy_sum
+from fl_core.run_folder import RunFolder
+from fl_core.task import FederatedTask
 from secagg.aggregator import Aggregator
-from secagg.errors import AggregationError, PartyFailure
-from secagg.messages import RoundSpec, RoundSum
-from secagg.openings import OpeningRefused
-from secagg.randomness import Keystream
-from secagg.round_state import BelowMinimum
+from secagg.messages import RoundSum
 
-__all__ = ["LocalEngine"]
+__all__ = ["LocalClients", "LocalEngine"]
 
 
-class LocalEngine:
-    """Runs the rounds of one task.
+class LocalClients:
+    """All clients of a task, computed here.
 
     Args:
-        task: model, clients, loss, scores.
+        task: model, records, loss.
         config: the resolved configuration.
-        plan: noise and grid, from `plan_privacy`.
-        folder: the locked run folder.
-        ledger: the run's open ledger.
-        aggregator: plaintext or SMPC.
-        start: checkpoint to go on from, or None.
+        plan: noise and grid.
     """
+
+    refused = 0
+
+    def __init__(self, task: FederatedTask, config: RunConfig, plan: PrivacyPlan) -> None:
+        self._task, self._config, self._plan = task, config, plan
+        self._diagnostics = Diagnostics()
+
+    def open_sum(self, request: RoundRequest, aggregator: Aggregator, before_opening: BeforeOpening) -> RoundSum:
+        """See `MessageSource.open_sum`."""
+        config, plan, stream, present = self._config, self._plan, request.stream, request.present
+        self._diagnostics = Diagnostics()
+        streams = {client: stream.child("client", client) for client in present}
+        self._task.model.train()
+        parts = contributions(
+            self._task,
+            request.theta,
+            present,
+            [streams[client] for client in present],
+            config,
+            clip_of(config, plan, request.clip_norm),
+            self._diagnostics,
+        )
+        server = stream.child("server")
+        if config.simulation.noise == "aggregate":
+            joint = stream.child("simulation")
+            return open_joint_sum(request.spec, parts, plan.noise, aggregator, joint, server, before_opening)
+        return open_noisy_sum(request.spec, parts, plan.noise, aggregator, streams, server, before_opening)
+
+    def row(self) -> dict[str, float]:
+        """Samples, clipping and loss of the last round: what only a simulation can see."""
+        return self._diagnostics.row()
+
+
+class LocalEngine(RoundLoop):
+    """The round loop over clients that are all simulated here; arguments as `RoundLoop`, without the source."""
 
     def __init__(
         self,
@@ -61,233 +75,4 @@ class LocalEngine:
         aggregator: Aggregator,
         start: Checkpoint | None,
     ) -> None:
-        self.task, self.config, self.plan = task, config, plan
-        self.folder, self.ledger, self.aggregator = folder, ledger, aggregator
-        theta = flat_adapter(task.model) if start is None else start.theta
-        self.state = Checkpoint(
-            0 if start is None else start.round,
-            theta,
-            initial_state(len(theta)) if start is None else start.optimizer,
-            ledger.lines,
-            ledger.head,
-            (config.privacy.clip_norm if start is None else start.clip_norm) if plan.bit else None,
-        )
-        if plan.bit and self.state.clip_norm is None:
-            raise StorageError(
-                f"the checkpoint of round {self.state.round} has no clip norm, so its run had privacy.clipping fixed; "
-                "go on with that"
-            )
-        load_flat_adapter(task.model, theta)
-        self.budget = Budget(config, plan, ledger)
-        self.tracker = Tracker(folder, self.state.round)
-        self.diagnostics = Diagnostics()
-        seed = config.privacy.insecure_seed
-        self.random = Keystream.system() if seed is None else Keystream.seeded(seed)
-        # Who vanishes when is the simulated world's doing and no secret. It is fixed by run and round, so that a round
-        # that runs again, after a crash too, has the same clients: another sum of the same model might be refused.
-        self.outages = Keystream.seeded(ledger.header.run.encode()) if seed is None else self.random
-        self.frozen = frozen_digest(task.model)
-        self.uploaded = 0
-
-    def run(self, on_round: Callable[[RoundReport], None]) -> str:
-        """All remaining rounds; returns why it ended, in words.
-
-        Raises:
-            SottoError: if a round failed more often than `aggregation.retries` allows, or nothing can be written.
-        """
-        rounds = self.config.federation.rounds
-        ended = "all rounds done"
-        try:
-            if self.state.round == 0 and not self.tracker.rows:
-                self._record(0, 0, self._scores(0), 0.0, "untuned")
-            while self.state.round < rounds:
-                try:
-                    report = self._round(self.state.round + 1)
-                except BudgetExhausted as stop:
-                    ended = str(stop)
-                    break
-                on_round(report)
-        finally:
-            # Also on Ctrl-C: rounds that are done are kept, the one under way runs again with fresh randomness.
-            self._checkpoint()
-            self.tracker.close()
-        return ended
-
-    def _round(self, number: int) -> RoundReport:
-        started = time.perf_counter()
-        self.diagnostics = Diagnostics()
-        clip_norm = self.state.clip_norm
-        message = ""
-        survivors = refused = 0
-        try:
-            opened = self._open(number)
-        except (BelowMinimum, OpeningRefused) as refusal:
-            message = str(refusal)
-            self.state = self._after(number, self.state.theta, self.state.optimizer, self.state.clip_norm)
-        else:
-            survivors, refused = len(opened.clients), self.aggregator.refused
-            self._step(number, opened)
-        scores: dict[str, float] = {}
-        try:
-            scores = self._scores(number)
-        finally:
-            # Also when it is interrupted here: the round is done, and a resumed run goes on after it.
-            seconds = time.perf_counter() - started
-            self._record(number, survivors, scores, seconds, message, refused, clip_norm)
-        if number % self.config.engine.checkpoint_every == 0:
-            self._checkpoint()
-        rounds, epsilons = self.config.federation.rounds, self.budget.epsilons()
-        return RoundReport(number, rounds, survivors, refused, scores, epsilons, message)
-
-    def _scores(self, number: int) -> dict[str, float]:
-        """Scores on public test data after round `number`; the whole of it at both ends, with the prefix WHOLE."""
-        last = number == self.config.federation.rounds
-        if number % self.config.engine.eval_every and not last:
-            return {}
-        scores = self.task.evaluate(self.task.model)
-        if self.task.evaluate_whole is not None and (number == 0 or last):
-            whole = self.task.evaluate_whole(self.task.model)
-            scores = {**scores, **{f"{WHOLE}{name}": value for name, value in whole.items()}}
-        return scores
-
-    def _open(self, number: int) -> RoundSum:
-        """Open the round's sum, again with fresh randomness if a party fails; every opening is in the ledger."""
-        present = self._present(number)
-        for attempt in range(self.config.aggregation.retries + 1):
-            try:
-                return self._attempt(number, attempt, present)
-            except PartyFailure as failure:
-                if attempt == self.config.aggregation.retries:
-                    raise AggregationError(
-                        f"round {number} was given up after {attempt + 1} attempts: {failure}; the run can be resumed"
-                    ) from None
-        raise AssertionError("unreachable: the loop returns or raises")
-
-    def _present(self, number: int) -> list[int]:
-        """The clients that are there in round `number`."""
-        everyone, dropout = range(self.config.federation.clients), self.config.simulation.dropout
-        outages = self.outages.child("dropout", number)
-        return [client for client in everyone if not (dropout and poisson_coin(dropout, outages.child(client)))]
-
-    def _spec(self, number: int, attempt: int) -> RoundSpec:
-        plan = self.plan
-        return RoundSpec(
-            run=self.ledger.header.run,
-            round=number,
-            # Parties remember which attempts they opened; after a crash too, none may come twice.
-            attempt=self.budget.openings_of(number) * (self.config.aggregation.retries + 1) + attempt,
-            clients=range(self.config.federation.clients),
-            length=plan.length,
-            n_min=self.config.n_min,
-            scale=plan.grid.scale,
-            bits=plan.ring_bits,
-            # Without the clip norm, so that two sums over one adapter are openings of one model and their clients must
-            # differ by enough, even if their clip norms differ too.
-            model=broadcast_digest(self.frozen, self.state.theta),
-            noise=plan.round_noise(),
-            norm_bound=plan.norm_bound,
-        )
-
-    def _attempt(self, number: int, attempt: int, present: list[int]) -> RoundSum:
-        config = self.config
-        # Labels, not call order, select the streams: a resumed test run draws what the uninterrupted one drew.
-        # An attempt after a failure, or after an opening that the ledger already counts, never repeats a stream.
-        stream = self.random.child("round", number, "opened", self.budget.openings_of(number), "attempt", attempt)
-        streams = {client: stream.child("client", client) for client in present}
-        spec = self._spec(number, attempt)
-        self.uploaded = self.aggregator.upload_bytes(spec)
-        self.task.model.train()
-        parts = contributions(
-            self.task,
-            self.state.theta,
-            present,
-            [streams[client] for client in present],
-            config,
-            self._clip(),
-            self.diagnostics,
-        )
-
-        def before_opening(clients: frozenset[int]) -> None:
-            self.budget.check(len(clients))
-            times = self.budget.openings_of(number)
-            self.ledger.append(ledger_opening(self.plan, number, times, clients))
-            self.budget.count(number, len(clients))
-
-        server = stream.child("server")
-        if config.simulation.noise == "aggregate":
-            joint = stream.child("simulation")
-            return open_joint_sum(spec, parts, self.plan.noise, self.aggregator, joint, server, before_opening)
-        return open_noisy_sum(spec, parts, self.plan.noise, self.aggregator, streams, server, before_opening)
-
-    def _clip(self) -> RoundClip:
-        """How this round's contributions are clipped."""
-        initial, grid = self.config.privacy.clip_norm, self.plan.grid
-        return clip_of_round(initial, grid.scale, self.state.clip_norm or initial, self.plan.bit)
-
-    def _step(self, number: int, opened: RoundSum) -> None:
-        config = self.config
-        total = torch.from_numpy(self.plan.grid.decode(opened.total))
-        # Public and fixed, whoever dropped out or was sampled: a data-dependent denominator would leak.
-        members = self.task.records if config.privacy.unit == "example" else config.federation.clients
-        expected = config.federation.sample_rate * members
-        clip_norm = self.state.clip_norm
-        if clip_norm is not None:
-            # Contributions were sent as if the norm were that of the first round.
-            total = total[:-1] * (clip_norm / config.privacy.clip_norm)
-            # Who is in the sum is public too. Without it drop-outs would pull the fraction towards a half, and a high
-            # quantile, out of reach then, would push the norm on for ever.
-            present = expected * len(opened.clients) / config.federation.clients
-            clip_norm = next_clip_norm(clip_norm, int(opened.total[-1]), present, self.plan.bit, config.privacy)
-        average = total / expected
-        theta, optimizer = server_step(
-            self.state.theta, average, self.state.optimizer, config.server, config.federation.rounds
-        )
-        if not bool(torch.isfinite(theta).all()):
-            raise AggregationError(
-                f"round {number}: the adapter is no longer finite; lower server.learning_rate "
-                f"({config.server.learning_rate})"
-            )
-        load_flat_adapter(self.task.model, theta)
-        if self.state.optimizer.steps == 0 and config.server.learning_rate:
-            unmoved = unmoved_weights(self.task.model, self.state.theta, average)
-            if unmoved:
-                raise AggregationError(
-                    f"round {number}: adapter weight {unmoved[0]} did not move in the first step although it has a "
-                    f"gradient; raise server.learning_rate ({config.server.learning_rate})"
-                )
-        self.state = self._after(number, theta, optimizer, clip_norm)
-
-    def _after(self, number: int, theta: Tensor, optimizer: OptimizerState, clip_norm: float | None) -> Checkpoint:
-        """The state after round `number`, with where the ledger stands now."""
-        return Checkpoint(number, theta, optimizer, self.ledger.lines, self.ledger.head, clip_norm)
-
-    def _checkpoint(self) -> None:
-        if self.state.round:
-            save_checkpoint(self.folder.checkpoints, self.state)
-
-    def _record(
-        self,
-        number: int,
-        survivors: int,
-        scores: dict[str, float],
-        seconds: float,
-        message: str,
-        refused: int = 0,
-        clip_norm: float | None = None,
-    ) -> None:
-        row: dict[str, object] = {
-            "round": number,
-            "survivors": survivors,
-            "seconds": round(seconds, 4),
-            "bytes_per_client": self.uploaded,
-            **scores,
-            **{f"epsilon_{view}": spent for view, spent in self.budget.epsilons().items() if spent is not None},
-            **self.diagnostics.row(),
-        }
-        if clip_norm is not None:
-            row["clip_norm"] = clip_norm
-        if refused:
-            row["refused"] = refused
-        if message:
-            row["message"] = message
-        self.tracker.record(row)
+        super().__init__(task, config, plan, folder, ledger, aggregator, start, LocalClients(task, config, plan))

@@ -339,7 +339,7 @@ def test_the_opened_sum_has_the_noise_of_the_ledger_in_every_coordinate(tmp_path
     config = tiny_config(ADAPTIVE, "federation.rounds=400", "server.learning_rate=1e-9")
     sums = []
 
-    from fl_core.engines import local
+    from fl_core.engines import local, round_loop
 
     def zeros(task, theta, clients, streams, config, clip, diagnostics):
         from fl_core.cohort import Contributions
@@ -354,7 +354,7 @@ def test_the_opened_sum_has_the_noise_of_the_ledger_in_every_coordinate(tmp_path
         stepped(self, number, opened)
 
     monkeypatch.setattr(local.LocalEngine, "_step", keep)
-    monkeypatch.setattr(local, "unmoved_weights", lambda *_: [])
+    monkeypatch.setattr(round_loop, "unmoved_weights", lambda *_: [])
     _, engine = run_tiny(tmp_path / "run", config)
     drawn = np.stack(sums) / engine.plan.noise.sum_std(8)
     # 400 draws a coordinate: a standard deviation within 15 % of 1 is 4 standard errors.

@@ -1,0 +1,1 @@
+"""The Flower app of a deployment; see README.md beside it."""

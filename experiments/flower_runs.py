@@ -1,0 +1,79 @@
+"""Runs under Flower: which nodes there are, and the apps that `flwr run` starts in a deployment.
+
+Flower is imported only when a run asks for it. Configurations in, run folders out, as with the local engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from experiments.progress import RunProgress
+from experiments.tasks import build_task
+from fl_core.config import ConfigError, RunConfig
+from fl_core.engines.flower.exchange import Relay
+from fl_core.engines.flower.source import FlowerClients
+from fl_core.engines.round_loop import MessageSource
+from secagg.smpc import SmpcAggregator
+
+__all__ = ["flower_rounds", "refuse_missing_flower", "spool_folder"]
+
+
+def refuse_missing_flower(config: RunConfig) -> None:
+    """Refuse a run that asks for Flower where it is not installed.
+
+    Raises:
+        ConfigError: naming what to install.
+    """
+    if config.engine.name == "flower" and importlib.util.find_spec("flwr") is None:
+        raise ConfigError("engine.name is 'flower', but Flower is not installed; install Sotto's extra `flower`")
+
+
+@contextlib.contextmanager
+def spool_folder(config: RunConfig) -> Iterator[Path | None]:
+    """A folder for the spool of parties that this machine starts for itself; None where none is needed."""
+    own = config.aggregation.deployment is None and config.flower.relay == "aggregators"
+    if config.engine.name != "flower" or not own:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="sotto-spool-") as folder:
+        yield Path(folder)
+
+
+def flower_rounds(
+    config: RunConfig,
+    aggregator: SmpcAggregator,
+    spool: Path | None,
+    relay: Relay | None,
+    progress: RunProgress,
+    rounds: Callable[[MessageSource], str],
+) -> str:
+    """All rounds with messages from Flower's nodes; returns why they ended.
+
+    Args:
+        config: the resolved configuration.
+        aggregator: coordinator of the parties.
+        spool: of parties of its own, if they have one.
+        relay: to the nodes of a deployment; None: they are simulated in this process.
+        progress: told how it goes.
+        rounds: the round loop.
+    """
+
+    def work(relay: Relay) -> str:
+        source = FlowerClients(relay, config, aggregator, progress.note)
+        progress.say("waiting for SuperNodes")
+        source.connect()
+        progress.say("")
+        return rounds(source)
+
+    if relay is not None:
+        return work(relay)
+    from fl_core.engines.flower.simulation import Simulated, simulate
+
+    progress.say("starting Flower's simulation engine")
+    daemons, deployment = aggregator.members.daemons, config.aggregation.deployment
+    folder = daemons.folder if daemons is not None else Path(deployment or "")
+    return simulate(Simulated(config, folder.resolve(), spool, build_task), work)

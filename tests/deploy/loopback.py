@@ -1,0 +1,259 @@
+"""Organisations on one machine, each started as `deploy/README.md` says: parties, SuperLink, SuperNodes."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ipaddress
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from secagg.party.deployment import Policy
+from secagg.party.keys import create_deployment
+from secagg.party.new_keys import new_keys
+
+ROOT = Path(__file__).resolve().parents[2]
+SOTTO = [sys.executable, "-P", "-c", "from experiments.cli import main; main()"]
+
+
+def free_ports(count):
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+def tool(name):
+    return str(Path(sys.executable).parent / name)
+
+
+def _pem(key):
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def write_tls(folder):
+    """A certification authority and the SuperLink's certificate, as an operator would make them with openssl."""
+    now = datetime.datetime.now(datetime.UTC)
+
+    def build(name, key, issuer_name, issuer_key, *extensions):
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer_name)])
+        builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
+        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        own = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+        return builder.add_extension(own, False).sign(issuer_key, hashes.SHA256())
+
+    usage = [False] * 9
+    sign = x509.KeyUsage(*usage[:5], True, True, *usage[7:])
+    authority, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root = build(
+        "test authority",
+        authority,
+        "test authority",
+        authority,
+        (x509.BasicConstraints(True, None), True),
+        (sign, True),
+    )
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    leaf = build(
+        "superlink", server, "test authority", authority, (x509.BasicConstraints(False, None), True), (names, False)
+    )
+    (folder / "ca.crt").write_bytes(root.public_bytes(Encoding.PEM))
+    (folder / "server.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
+    (folder / "server.key").write_bytes(_pem(server))
+
+
+class Loopback:
+    """Everything of one deployment: `clients` SuperNodes, one beside each party, SuperLink, `parties` daemons."""
+
+    def __init__(self, folder, config, clients, n_min, parties=3):
+        self.folder, self.clients, self.parties = folder, clients, parties
+        self.processes = {}
+        ports = free_ports(parties + 1 + clients + parties)
+        self.link, self.party_ports, self.node_ports = ports[0], ports[1 : 1 + parties], ports[1 + parties :]
+        roster = {}
+        for client in range(clients):
+            made = new_keys(f"client-{client}")
+            made.write(folder / f"org-{client}" / f"client-{client}")
+            roster[client] = made.public
+        addresses = [("127.0.0.1", port) for port in self.party_ports]
+        create_deployment(folder / "deployment", addresses, Policy(n_min=n_min, timeout_s=60.0), roster)
+        write_tls(folder)
+        self.home = folder / "flwr"
+        self.home.mkdir()
+        (self.home / "config.toml").write_text(
+            f'[superlink]\ndefault = "loop"\n\n[superlink.loop]\naddress = "127.0.0.1:{self.link}"\n'
+            f'root-certificates = "{folder / "ca.crt"}"\n'
+        )
+        self.config = folder / "run.yaml"
+        self.config.write_text(config.format(deployment=folder / "deployment"))
+        inherited = os.environ.get("PYTHONPATH")
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT) + (os.pathsep + inherited if inherited else ""),
+            "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
+            "FLWR_HOME": str(self.home),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def spawn(self, name, *command):
+        with (self.folder / f"{name}.log").open("ab") as log:
+            # A group of its own: a SuperNode's or SuperLink's helpers end with it.
+            self.processes[name] = subprocess.Popen(
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.folder,
+            )
+
+    def log(self, name):
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def start_parties(self):
+        for rank in range(self.parties):
+            self.start_party(rank)
+
+    def start_party(self, rank):
+        spool = self.folder / f"spool-{rank}"
+        spool.mkdir(exist_ok=True)
+        self.spawn(
+            f"party-{rank}",
+            *SOTTO,
+            "party",
+            "--rank",
+            str(rank),
+            "--config",
+            str(self.folder / "deployment" / "parties.yaml"),
+            "--spool",
+            str(spool),
+        )
+
+    def start_link(self):
+        tls = [
+            f"--ssl-{flag}={self.folder / name}"
+            for flag, name in (("ca-certfile", "ca.crt"), ("certfile", "server.pem"), ("keyfile", "server.key"))
+        ]
+        self.spawn(
+            "superlink",
+            tool("flower-superlink"),
+            *tls,
+            "--enable-supernode-auth",
+            "--disable-runtime-dependency-installation",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.link),
+        )
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            assert self.processes["superlink"].poll() is None, self.log("superlink")
+            try:
+                socket.create_connection(("127.0.0.1", self.link), 1).close()
+                return
+            except OSError:
+                time.sleep(0.3)
+        raise AssertionError("the SuperLink does not listen: " + self.log("superlink"))
+
+    def flwr(self, *arguments, check=True):
+        done = subprocess.run(
+            [tool("flwr"), *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            stdin=subprocess.DEVNULL,
+        )
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def register(self, name):
+        key = ec.generate_private_key(ec.SECP384R1())
+        private = self.folder / f"{name}.key"
+        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        private.chmod(0o600)
+        public = private.with_suffix(".pub")
+        public.write_bytes(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
+        self.flwr("supernode", "register", str(public), "loop")
+
+    def start_node(self, name):
+        role, _, number = name.partition("-")
+        index = int(number) + (self.clients if role == "aggregator" else 0)
+        parties = f'parties="{self.folder / "deployment" / "parties.yaml"}"'
+        own = (
+            f'role="client" client={number} config="{self.config}" keys="{self.folder / f"org-{number}"}" {parties}'
+            if role == "client"
+            else f'role="aggregator" rank={number} spool="{self.folder / f"spool-{number}"}" {parties}'
+        )
+        self.spawn(
+            name,
+            tool("flower-supernode"),
+            "--root-certificates",
+            str(self.folder / "ca.crt"),
+            "--superlink",
+            f"127.0.0.1:{self.link}",
+            "--port",
+            str(self.node_ports[index]),
+            "--auth-supernode-private-key",
+            str(self.folder / f"{name}.key"),
+            "--node-config",
+            own,
+        )
+
+    def supervise(self, name, seconds):
+        """Start a killed node again until the SuperLink takes it, as a supervisor would.
+
+        The SuperLink refuses a key whose last session it still believes to be alive (about a minute).
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            before = self.log(name).count("SuperNode ID")
+            self.start_node(name)
+            while self.processes[name].poll() is None and time.monotonic() < deadline:
+                time.sleep(0.5)
+                if self.log(name).count("SuperNode ID") > before:
+                    return
+            self.signal(name, signal.SIGKILL)  # its helpers
+            time.sleep(5)
+        raise AssertionError(f"{name} does not come back: {self.log(name)[-2000:]}")
+
+    def node_names(self):
+        return [*(f"client-{n}" for n in range(self.clients)), *(f"aggregator-{n}" for n in range(self.parties))]
+
+    def run(self, out, **settings):
+        given = {"config": str(self.config), "out": str(out), **settings}
+        text = " ".join(f"{key}={json.dumps(value)}" for key, value in given.items())
+        return self.flwr("run", str(ROOT / "deploy"), "loop", "--run-config", text)
+
+    def signal(self, name, number):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.processes[name].pid, number)
+        if number == signal.SIGKILL:
+            self.processes.pop(name).wait()
+
+    def close(self):
+        for process in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,80 @@
+"""The tiny task's clients as nodes behind a relay that loses, delays and garbles what it is told to."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from fl_core.adapters import flat_adapter
+from fl_core.engines.flower.client import ClientNode, ClientSettings
+from fl_core.engines.flower.source import FlowerClients
+from fl_core.engines.local import LocalClients
+from fl_core.engines.round_loop import RoundLoop
+from fl_core.privacy.ledger import Ledger
+from fl_core.privacy_plan import ledger_header, plan_privacy
+from fl_core.run_folder import RunFolder
+from tests.fl_core.tiny import tiny_config, tiny_task
+
+FAR = {"timeout_s": 1.0, "connect_s": 1.0}
+
+
+def flower_config(*overrides, **sections):
+    sections = {
+        "aggregation": {"backend": "smpc"},
+        "engine": {"name": "flower", "cohort": 1},
+        "flower": FAR,
+        "federation": {"clients": 4, "rounds": 3, "n_min": 3, "sample_rate": 0.5},
+        **sections,
+    }
+    return tiny_config(*overrides, **sections)
+
+
+class Relay:
+    """Nodes in this process. `change(node, kind, answer, facts)` gives what arrives: facts, None, or SILENT."""
+
+    SILENT = object()
+
+    def __init__(self, nodes, change=lambda node, kind, answer, facts: answer):
+        self.all, self.change, self.received, self.asked = dict(nodes), change, [], []
+
+    def nodes(self):
+        return list(self.all)
+
+    def ask(self, questions, seconds, more=None):
+        for node, (kind, facts) in questions.items():
+            self.asked.append((node, kind, facts))
+            found = self.change(node, kind, self.all[node].answer(kind, facts), facts)
+            if found is not self.SILENT:
+                self.received.append((node, kind, found))
+                yield node, found
+
+
+def client_nodes(config, aggregator, build=tiny_task, count=None):
+    """One node a client, as node ids 100, 101, ...; or fewer that share the clients."""
+    folder = Path(aggregator.members.daemons.folder)
+    count = count or config.federation.clients
+    return {
+        100 + index: ClientNode(
+            ClientSettings(
+                config, folder / "parties.yaml", folder, tuple(range(index, config.federation.clients, count))
+            ),
+            build,
+        )
+        for index in range(count)
+    }
+
+
+def run_rounds(path, config, aggregator, relay=None, notes=None):
+    """Under Flower's source with a relay, else as the local engine; returns (why it ended, the loop)."""
+    task = tiny_task(config)
+    plan = plan_privacy(config, len(flat_adapter(task.model)), task.records)
+    with RunFolder(path) as folder:
+        ledger = Ledger.create(folder.ledger_path, ledger_header(config, plan, uuid.uuid4().hex))
+        with ledger:
+            if relay is None:
+                source = LocalClients(task, config, plan)
+            else:
+                source = FlowerClients(relay, config, aggregator, (notes if notes is not None else []).append)
+                source.connect()
+            loop = RoundLoop(task, config, plan, folder, ledger, aggregator, None, source)
+            return loop.run(lambda report: None), loop
