@@ -1,7 +1,7 @@
 """Rounds a minute and clients a second of Sotto, beside apple/pfl-research and Flower's simulation, on equal work.
 
-`python -m bench.rounds --out DIR --pfl-python P --flower-python P` measures a grid of cells one after the other, goes on
-where it stopped, and says why it left a cell out. Model, base, records and local step are the same in all; before
+`python -m bench.rounds --out DIR --pfl-python P --flower-python P` measures a grid of cells one after the other, goes
+on where it stopped, and says why it left a cell out. Model, base, records and local step are the same in all; before
 anything is timed, every framework's adapter after two rounds without noise is compared with plain PyTorch's, and one
 whose local work differs is not measured. Each cell runs in a process of its own with all cores. Seconds are from the
 end of one round to the end of the next; the first round is never counted; nothing is evaluated. Memory is the largest
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from bench.measure import environment
 from bench.rounds_cells import Cell, grid, rounds_of, shrunk
@@ -178,11 +179,12 @@ def main(arguments: list[str] | None = None) -> int:
     part = load(path)
     part.setdefault("equal_work", [])
     part |= {"clip_norm": CLIP_NORM, "noise_multiplier": NOISE_MULTIPLIER, "tolerance": TOLERANCE}
+    cores = options.cores or len(os.sched_getaffinity(0))
+    torch.set_num_threads(cores)
     if (line := environment("cpu")) not in part["environment"]:
         part["environment"].append(line)
     most = {work: max([*(c.clients for c in cells if c.work == work), 4]) for work in ("mnist", "next_word")}
     with tempfile.TemporaryDirectory(prefix="sotto-bench-", dir=options.scratch) as scratch:
-        cores = options.cores or len(os.sched_getaffinity(0))
         bench = Bench(Path(scratch), pythons, cores, options.timeout, most)
         for number in range(options.repeat):
             for cell in cells:

@@ -1,8 +1,8 @@
 """A cell of `bench.rounds` in Sotto: `python -m bench.rounds_sotto JSON`.
 
 The local engine as `sotto run` starts it, with a run folder, a ledger and an aggregator, from a shipped configuration
-and overrides. Only the records (the peers' files instead of a data set) and the scores (none) are replaced. The model is
-Sotto's own.
+and overrides. Only the records (the peers' files instead of a data set) and the scores (none) are replaced. The model
+is Sotto's own.
 """
 
 from __future__ import annotations

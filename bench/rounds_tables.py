@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -36,13 +37,14 @@ def rounds_page(part: dict[str, Any]) -> str:
         *(f"Measured: {line}." for line in part["environment"]),
         *(f"{_FRAMEWORKS[name]}: {said}." for name, said in _versions(part["rows"]).items()),
         "",
-        "Same base, adapter, records and local step (one step of SGD over all of a client's records, the adapter only); "
+        "Same base, adapter, records and local step (one step of SGD of the adapter over all of a client's records); "
         "every client takes part in every round; nothing is evaluated. Seconds: median from the end of a round to the "
         "end of the next, the first one not counted. Memory: largest sum over all processes, shared pages once. Load: "
         "of the machine before the run. Private rows have the same clip norm "
-        f"({part['clip_norm']:g}) and noise multiplier ({part['noise_multiplier']:g}). pfl and Flower add floating-point "
-        "Gaussian noise of ordinary generators to the sum; Sotto adds discrete Gaussian noise keyed by the operating "
-        "system and, without privacy too, clips and puts updates on its grid. Guarantee: of one client's update.",
+        f"({part['clip_norm']:g}) and noise multiplier ({part['noise_multiplier']:g}). pfl and Flower add "
+        "floating-point Gaussian noise of ordinary generators to the sum; Sotto adds discrete Gaussian noise keyed by "
+        "the operating system and, without privacy too, clips and puts updates on its grid. Guarantee: of one "
+        "client's update.",
         "",
     ]
     for work, words in _WORKS.items():
@@ -144,7 +146,8 @@ def rounds_plot(part: dict[str, Any], path: Path) -> None:
     main = [row for row in rows if row["inputs"] == "raw" and _ordinary(row)]
     figure, axes = plt.subplots(2, 2, figsize=(13, 10), layout="constrained")
     _bars(axes[0][0], main)
-    _curves(axes[0][1], main, lambda row: row["clients"], lambda row: f"{row['work']}: {_series(row)}", "clients")
+    extremes = [row for row in main if row["privacy"] == "none" or row["parties"]]
+    _curves(axes[0][1], extremes, lambda row: row["clients"], lambda row: f"{row['work']}: {_series(row)}", "clients")
     ranked = [row for row in rows if row["inputs"] == "raw" and row["framework"] == "sotto"]
     several = {(row["work"], row["clients"]) for row in ranked if row["rank"] != _RANKS[row["work"]]}
     by_rank = [row for row in ranked if (row["work"], row["clients"]) in several and row["parties"] in (0, 3)]
@@ -192,7 +195,7 @@ def _bars(axis: Any, rows: list[Row]) -> None:
     if heights:
         axis.set_xscale("log")
         axis.bar_label(axis.containers[0], fmt="%.3g", fontsize=7, padding=2)
-        axis.margins(x=0.15)
+        axis.set_xlim(10 ** math.floor(math.log10(min(heights))), 2 * max(heights))
     axis.set_xlabel("clients a second")
 
 
