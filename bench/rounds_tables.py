@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.rounds_cells import RANKS
 from bench.tables import Row
 from experiments.figures import COLOURS, DASHES, pyplot
 
 __all__ = ["rounds_page", "rounds_plot", "seconds_of"]
 
-_RANKS = {"mnist": 16, "next_word": 8}
 _FRAMEWORKS = {
     "pfl": "pfl, one process",
     "pfl-processes": "pfl, a process a core",
@@ -70,7 +70,7 @@ def rounds_page(part: dict[str, Any]) -> str:
 
 
 def _ordinary(row: Row) -> bool:
-    return row["rank"] == _RANKS[row["work"]] and row["parties"] in (0, 3)
+    return row["rank"] == RANKS[row["work"]] and row["parties"] in (0, 3)
 
 
 def _versions(rows: list[Row]) -> dict[str, str]:
@@ -149,7 +149,7 @@ def rounds_plot(part: dict[str, Any], path: Path) -> None:
     extremes = [row for row in main if row["privacy"] == "none" or row["parties"]]
     _curves(axes[0][1], extremes, lambda row: row["clients"], lambda row: f"{row['work']}: {_series(row)}", "clients")
     ranked = [row for row in rows if row["inputs"] == "raw" and row["framework"] == "sotto"]
-    several = {(row["work"], row["clients"]) for row in ranked if row["rank"] != _RANKS[row["work"]]}
+    several = {(row["work"], row["clients"]) for row in ranked if row["rank"] != RANKS[row["work"]]}
     by_rank = [row for row in ranked if (row["work"], row["clients"]) in several and row["parties"] in (0, 3)]
     by_rank = [row for row in by_rank if row["privacy"] == "none" or row["parties"]]
     _curves(
@@ -161,7 +161,7 @@ def rounds_plot(part: dict[str, Any], path: Path) -> None:
     )
     several = {(row["work"], row["clients"]) for row in ranked if row["parties"] not in (0, 3)}
     by_parties = [row for row in ranked if (row["work"], row["clients"]) in several and row["parties"]]
-    by_parties = [row for row in by_parties if row["rank"] == _RANKS[row["work"]]]
+    by_parties = [row for row in by_parties if row["rank"] == RANKS[row["work"]]]
     _curves(
         axes[1][1], by_parties, lambda row: row["parties"], lambda row: f"{row['work']} x {row['clients']:,}: Sotto",
         "parties", logarithmic=False,
