@@ -1,0 +1,112 @@
+"""One cell in a process of its own: its reports line by line, the memory of all its processes, an end in time.
+
+A cell prints one JSON object a line: `{"round": k, "seconds": s}` after every round, and `{"done": ...}` at the end.
+Needs Linux. It ends only what descends from the process that it started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["descendants", "proportional_mib", "run_cell"]
+
+_EVERY_S = 0.25
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it or its children started, as far as they still have a living parent among them."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                stat = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                children.setdefault(int(stat[1]), []).append(int(entry))
+    found = [pid]
+    for process in found:
+        found += children.get(process, [])
+    return found
+
+
+def proportional_mib(pid: int) -> float:
+    """Resident memory of a process in MiB, pages that others share counted in parts (PSS); 0 if it has gone."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
+        return next((int(line.split()[1]) / 1024 for line in file if line.startswith("Pss:")), 0.0)
+    return 0.0
+
+
+def run_cell(command: Sequence[str], variables: Mapping[str, str], place: Path, timeout_s: float) -> dict[str, Any]:
+    """Run a cell to its end or the time limit.
+
+    Args:
+        command: the cell's.
+        variables: of its environment, beside this process's own.
+        place: the folder that it runs in, from which it imports `bench`.
+        timeout_s: after which it is ended; rounds that were done by then are kept.
+
+    Returns:
+        `seconds` of every round, `peak_mib` and `done` (what the cell said last), or why it was `cut` or `not_run`.
+    """
+    lines: list[dict[str, Any]] = []
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=place,
+            env={**os.environ, **variables},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        reader = threading.Thread(target=_read, args=(process, lines))
+        reader.start()
+        try:
+            peak, in_time = _watch(process, timeout_s)
+        finally:
+            for pid in descendants(process.pid) if process.poll() is None else []:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait()
+            reader.join(timeout=10)
+        errors.seek(0)
+        said = errors.read().strip().splitlines()
+    result: dict[str, Any] = {"seconds": [line["seconds"] for line in lines if "round" in line], "peak_mib": peak}
+    done = next((line["done"] for line in lines if "done" in line), None)
+    if done is not None:
+        return result | {"done": done}
+    why = f"more than {timeout_s:.0f} s" if not in_time else _last_error(said) or f"exit code {process.returncode}"
+    return result | ({"cut": why} if len(result["seconds"]) > 1 and not in_time else {"not_run": why})
+
+
+def _last_error(lines: Sequence[str]) -> str:
+    """The last line that names an error, or else the last one."""
+    named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception", "Exit"))]
+    return (named or list(lines) or [""])[-1][:200]
+
+
+def _read(process: subprocess.Popen[str], lines: list[dict[str, Any]]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("{"):
+            with contextlib.suppress(json.JSONDecodeError):
+                lines.append(json.loads(line))
+
+
+def _watch(process: subprocess.Popen[str], timeout_s: float) -> tuple[float, bool]:
+    """The largest sum of memory seen, and whether the process ended by itself."""
+    ends, peak = time.monotonic() + timeout_s, 0.0
+    while process.poll() is None:
+        if time.monotonic() > ends:
+            return peak, False
+        peak = max(peak, sum(map(proportional_mib, descendants(process.pid))))
+        time.sleep(_EVERY_S)
+    return peak, True
