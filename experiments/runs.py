@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from experiments.summary import summarise
 from experiments.tasks import build_task
 from fl_core.adapters import flat_adapter, save_adapter
 from fl_core.checkpoint import Checkpoint, latest_checkpoint
+from fl_core.cohort_size import cohorts
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import first_difference, load_config, save_config, to_dict
 from fl_core.engines.flower.exchange import Relay
 from fl_core.engines.local import LocalClients
 from fl_core.engines.round_loop import MessageSource, RoundLoop
+from fl_core.engines.worker_pool import WorkerPool
 from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
@@ -83,7 +86,8 @@ def execute(
             if isinstance(aggregator, SmpcAggregator) and config.engine.name == "flower":
                 ended = flower_rounds(config, aggregator, spool, relay, progress, rounds)
             else:
-                ended = rounds(LocalClients(task, config, plan))
+                with _workers(config, task, plan, progress) as pool:
+                    ended = rounds(LocalClients(task, config, plan, pool))
         aggregator.shutdown()
         progress.say("writing adapter and figures")
         with storage_errors(folder.adapter):
@@ -96,8 +100,28 @@ def execute(
     return summary
 
 
+def _workers(
+    config: RunConfig, task: FederatedTask, plan: PrivacyPlan, progress: RunProgress
+) -> AbstractContextManager[WorkerPool | None]:
+    """The processes that compute cohorts; none where this one does."""
+    if config.engine.workers == 1:
+        return nullcontext()
+    clients, workers = config.federation.clients, config.engine.workers
+    found = len(cohorts(task, range(clients), config))
+    if found < workers:
+        progress.note(
+            f"a round has {found} cohort{'s' if found > 1 else ''} for {workers} workers, so some have nothing to do; "
+            f"set engine.cohort_size to {max(1, clients // workers)} or less"
+        )
+    progress.say(f"starting {workers} workers")
+    return WorkerPool(task, config, plan, build_task)
+
+
 def _refuse_difference(config: RunConfig, saved: Path) -> None:
-    found = first_difference(to_dict(config), to_dict(load_config(saved, [])))
+    before = load_config(saved, [])
+    # How many processes compute changes no bit of a result.
+    now = replace(config, engine=replace(config.engine, workers=before.engine.workers))
+    found = first_difference(to_dict(now), to_dict(before))
     if found:
         key, ours, theirs = found
         raise ConfigError(

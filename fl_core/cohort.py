@@ -40,6 +40,13 @@ class Diagnostics:
     nonfinite: int = 0
     loss_sum: float = 0.0
 
+    def add(self, other: Diagnostics) -> None:
+        """Count another cohort's too."""
+        self.samples += other.samples
+        self.clipped += other.clipped
+        self.nonfinite += other.nonfinite
+        self.loss_sum += other.loss_sum
+
     def row(self) -> dict[str, float]:
         """For a round's metrics; empty if no record took part."""
         if not self.samples:
@@ -59,7 +66,7 @@ class Contributions:
     Attributes:
         clients: client ids `[n]`.
         totals: int64 grid steps `[n, p]`, each client's sum (unit example) or update (unit client); `[n, p + 1]` with
-            adaptive clipping.
+            adaptive clipping. Or one row `[1, ...]`, the sum of all of them.
     """
 
     clients: tuple[int, ...]

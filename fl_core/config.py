@@ -181,6 +181,7 @@ class EngineConfig:
     cohort_size: int | None = None  # clients whose vectors are held, and who train, together; default: by cohort_gib
     # (1: every client computes alone, as under Flower, so that both engines give the same bits)
     cohort_gib: float = 1.0  # memory of a cohort's vectors, and of what local training keeps for its backward passes
+    workers: int = 1  # processes that compute cohorts, each on a GPU of its own if there are some; changes no bit
     eval_every: int = 1
     checkpoint_every: int = 1  # a killed process loses, and has paid for, at most the rounds since
     threads: int | None = None

@@ -160,6 +160,7 @@ def check(config: RunConfig, where: str) -> None:
     need(m.pretrain.batch_size >= 1, "model.pretrain.batch_size", m.pretrain.batch_size, "1 or more")
     need(e.batch_size >= 1, "engine.batch_size", e.batch_size, "1 or more")
     need(e.cohort_size is None or e.cohort_size >= 1, "engine.cohort_size", e.cohort_size, "1 or more, or null")
+    need(1 <= e.workers <= 1024, "engine.workers", e.workers, "1 to 1024")
     need(_positive(e.cohort_gib), "engine.cohort_gib", e.cohort_gib, "a number above 0")
     need(e.eval_every >= 1, "engine.eval_every", e.eval_every, "1 or more")
     need(e.checkpoint_every >= 1, "engine.checkpoint_every", e.checkpoint_every, "1 or more")
@@ -305,6 +306,11 @@ def _check_flower(config: RunConfig, need: _Need) -> None:
             config.simulation.noise == "per_client",
             f"simulation.noise is {config.simulation.noise!r}",
             "simulation.noise per_client (each client draws its own noise on its own node)",
+        ),
+        (
+            config.engine.workers == 1,
+            f"engine.workers is {config.engine.workers}",
+            "engine.workers 1 (its clients compute on SuperNodes)",
         ),
     ):
         need(possible, "engine.name", f"'flower' while {because}", f"local, or {instead}")

@@ -7,7 +7,7 @@ says that the server adds the noise, and the hook (the ledger's entry) always ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from fl_core.cohort import Contributions
 from fl_core.config import RunConfig
 from fl_core.privacy_plan import PrivacyPlan
 from secagg.aggregator import Aggregator
+from secagg.envelopes import SealedMessage
 from secagg.errors import AggregationError
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
 from secagg.noise_shares import NoisePlan, draw_noise
@@ -31,9 +32,10 @@ __all__ = [
     "attempt_stream",
     "begin_round",
     "clip_of",
+    "cohort_messages",
     "noisy_message",
     "open_joint_sum",
-    "open_noisy_sum",
+    "open_messages",
     "spec_of",
 ]
 
@@ -97,23 +99,52 @@ def noisy_message(
     return ClientMessage(spec.run, spec.round, spec.attempt, (client,), shares, seeds)
 
 
-def open_noisy_sum(
+def cohort_messages(
     spec: RoundSpec,
-    parts: Iterable[Contributions],
+    part: Contributions,
+    noise: NoisePlan,
+    parties: int,
+    streams: Mapping[int, Keystream],
+    together: bool = False,
+) -> Iterator[ClientMessage]:
+    """The messages of one cohort's clients, each with its own noise.
+
+    Args:
+        spec: the round.
+        part: contributions in grid steps; noise is added to them in place.
+        noise: who adds how much.
+        parties: for how many a message is split.
+        streams: each client's keystream of this round and attempt.
+        together: one message for all of them where a single aggregator adds them up anyway: the same bits in the sum,
+            for less to send between processes.
+    """
+    if not together or parties > 1 or noise.components:
+        for client, vector in zip(part.clients, part.totals, strict=True):
+            yield noisy_message(spec, client, vector, noise, parties, streams[client])
+        return
+    joint: NDArray[np.int64] = np.zeros(spec.length, dtype=np.int64)
+    for client, vector in zip(part.clients, part.totals, strict=True):
+        add_wrap(joint, noisy_message(spec, client, vector, noise, 1, streams[client]).shares.body)
+    if part.clients:
+        shares = split(joint, 1, streams[part.clients[0]].child("shares"), spec.bits)
+        yield ClientMessage(spec.run, spec.round, spec.attempt, part.clients, shares)
+
+
+def open_messages(
+    spec: RoundSpec,
+    messages: Iterable[ClientMessage | SealedMessage],
     noise: NoisePlan,
     aggregator: Aggregator,
-    streams: Mapping[int, Keystream],
     server: Keystream,
     before_opening: BeforeOpening,
 ) -> RoundSum:
-    """The faithful path: every client adds its own noise and sends its own shares.
+    """The faithful path: every client added its own noise, here or elsewhere, and sends its own shares.
 
     Args:
         spec: round, attempt, expected clients, length, n_min, ring, and the noise that aggregators add or take away.
-        parts: contributions in grid steps; every expected client that is still there appears once.
+        messages: of every expected client that is still there, once.
         noise: who adds how much.
         aggregator: plaintext or SMPC.
-        streams: each client's keystream of this round and attempt.
         server: the server's keystream, used with trust central only.
         before_opening: called with the agreed set of clients; if it raises, nothing is opened.
 
@@ -126,9 +157,8 @@ def open_noisy_sum(
     """
     begin_round(aggregator, spec)
     try:
-        for part in parts:
-            for client, vector in zip(part.clients, part.totals, strict=True):
-                aggregator.submit(noisy_message(spec, client, vector, noise, aggregator.parties, streams[client]))
+        for message in messages:
+            aggregator.submit(message)
         opened = aggregator.close(before_opening)
     except BaseException:
         aggregator.abort()
@@ -149,7 +179,8 @@ def open_joint_sum(
 
     The opened sum has the distribution of the faithful path's (for the discrete mechanism up to rounding the sum's
     standard deviation up to a whole step); what it does not exercise is named by the run's warnings.
-    Arguments as `open_noisy_sum`, with one keystream for all clients; noise in components cannot be drawn jointly.
+    Arguments as `open_messages`, with contributions in grid steps instead of messages and one keystream for all clients'
+    noise, which cannot be drawn jointly in components.
     """
     begin_round(aggregator, spec)
     try:

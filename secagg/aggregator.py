@@ -7,6 +7,7 @@ each client's own noise counts (the local view). It must never be presented as s
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from kernels.ring_encode import ring_decode
-from secagg.envelopes import upload_bytes
+from secagg.envelopes import SealedMessage, upload_bytes
 from secagg.errors import AggregationError
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
 from secagg.noise_removal import surplus_components, surplus_noise
@@ -45,7 +46,11 @@ class Aggregator(Protocol):
             AggregationError: if this run, round and attempt was opened before.
         """
 
-    def submit(self, message: ClientMessage) -> None:
+    @property
+    def key_folder(self) -> Path | None:
+        """Where other processes of a simulation find what they need to seal a cohort's messages; None: unsealed."""
+
+    def submit(self, message: ClientMessage | SealedMessage) -> None:
         """Take one client's message.
 
         Raises:
@@ -87,6 +92,7 @@ class PlaintextAggregator:
     parties = 1
     name = "plaintext"
     refused = 0
+    key_folder = None
 
     def __init__(self, min_difference: int | None = None) -> None:
         self._min_difference = min_difference
@@ -112,9 +118,11 @@ class PlaintextAggregator:
         self._state = RoundState(spec)
         self._total = np.zeros(spec.length, dtype=np.int64)
 
-    def submit(self, message: ClientMessage) -> None:
+    def submit(self, message: ClientMessage | SealedMessage) -> None:
         """Add one client's vector; see `Aggregator.submit`."""
         state = self._open_state()
+        if isinstance(message, SealedMessage):
+            raise MessageRefused("refused: a sealed message; plaintext aggregation has no party that could open it")
         if message.shares.seeds:
             raise MessageRefused("refused: a message with seeds; plaintext aggregation takes whole vectors")
         wanted = max(0, len(state.spec.noise.components) - 1)

@@ -58,6 +58,10 @@ class Keystream:
         material = seed if isinstance(seed, bytes) else str(seed).encode()
         return cls(hashlib.sha256(b"sotto test seed\0" + material).digest(), secure=False)
 
+    def export_key(self) -> bytes:
+        """The 32-byte key, for `from_key` in another process of the same simulation on this machine."""
+        return self._key
+
     def child(self, *labels: str | int) -> Keystream:
         """The independent stream named by `labels`; equal labels name the same stream."""
         encoded = bytearray()

@@ -113,6 +113,11 @@ class SmpcAggregator:
         return self.members.signing_key
 
     @property
+    def key_folder(self) -> Path:
+        """Where `cohort_sealer` finds the parties' public keys and the cohort's own."""
+        return self.members.folder
+
+    @property
     def pids(self) -> list[int]:
         """Process ids of parties of its own, by rank; empty before the first round."""
         return [] if self._members is None else self._members.pids

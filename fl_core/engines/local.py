@@ -1,4 +1,4 @@
-"""The local engine: every client simulated in one process, as cohorts that share batches.
+"""The local engine: every client simulated on this machine, as cohorts that share batches.
 
 Takes what the round loop takes; stands for the clients, so it sees their records and their noise. A deployment's
 clients do the same each on its own (`fl_core.engines.flower`).
@@ -6,64 +6,85 @@ clients do the same each on its own (`fl_core.engines.flower`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fl_core.checkpoint import Checkpoint
-from fl_core.cohort import Diagnostics, contributions
+from fl_core.cohort import Contributions, Diagnostics
+from fl_core.cohort_size import cohorts
 from fl_core.config import RunConfig
+from fl_core.engines.cohort_request import CohortRequest
+from fl_core.engines.cohort_work import CohortItem, cohort_items
 from fl_core.engines.round_loop import RoundLoop, RoundRequest
+from fl_core.engines.worker_pool import WorkerPool
 from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import PrivacyPlan
-from fl_core.rounds import BeforeOpening, clip_of, open_joint_sum, open_noisy_sum
+from fl_core.rounds import BeforeOpening, open_joint_sum, open_messages
 from fl_core.run_folder import RunFolder
 from fl_core.task import FederatedTask
 from secagg.aggregator import Aggregator
-from secagg.messages import RoundSum
+from secagg.envelopes import SealedMessage
+from secagg.messages import ClientMessage, RoundSum
 
 __all__ = ["LocalClients", "LocalEngine"]
 
 
 class LocalClients:
-    """All clients of a task, computed here.
+    """All clients of a task, computed in this process or by a pool of workers; the opened sums are the same bits.
 
     Args:
         task: model, records, loss.
         config: the resolved configuration.
         plan: noise and grid.
+        pool: the workers, if there are any.
     """
 
-    refused = 0
-
-    def __init__(self, task: FederatedTask, config: RunConfig, plan: PrivacyPlan) -> None:
-        self._task, self._config, self._plan = task, config, plan
+    def __init__(
+        self, task: FederatedTask, config: RunConfig, plan: PrivacyPlan, pool: WorkerPool | None = None
+    ) -> None:
+        self._task, self._config, self._plan, self._pool = task, config, plan, pool
         self._diagnostics = Diagnostics()
+        self.refused = 0
 
     def open_sum(self, request: RoundRequest, aggregator: Aggregator, before_opening: BeforeOpening) -> RoundSum:
         """See `MessageSource.open_sum`."""
-        config, plan, stream, present = self._config, self._plan, request.stream, request.present
         self._diagnostics = Diagnostics()
-        streams = {client: stream.child("client", client) for client in present}
-        self._task.model.train()
-        parts = contributions(
-            self._task,
-            request.theta,
-            present,
-            [streams[client] for client in present],
-            config,
-            clip_of(config, plan, request.clip_norm),
-            self._diagnostics,
-        )
-        server = stream.child("server")
-        if config.simulation.noise == "aggregate":
-            joint = stream.child("simulation")
-            return open_joint_sum(request.spec, parts, plan.noise, aggregator, joint, server, before_opening)
-        return open_noisy_sum(request.spec, parts, plan.noise, aggregator, streams, server, before_opening)
+        spec, noise, server = request.spec, self._plan.noise, request.stream.child("server")
+        if self._config.simulation.noise == "aggregate":
+            joint = request.stream.child("simulation")
+            sums = (item for item in self._items(request, aggregator) if isinstance(item, Contributions))
+            return open_joint_sum(spec, sums, noise, aggregator, joint, server, before_opening)
+        messages = (item for item in self._items(request, aggregator) if not isinstance(item, Contributions))
+        opened = open_messages(spec, messages, noise, aggregator, server, before_opening)
+        # What workers sealed, the aggregator cannot tell from what never came.
+        self.refused = 0 if self._pool is None else len(request.present) - len(opened.clients)
+        return opened
 
     def row(self) -> dict[str, float]:
         """Samples, clipping and loss of the last round: what only a simulation can see."""
         return self._diagnostics.row()
 
+    def _items(
+        self, request: RoundRequest, aggregator: Aggregator
+    ) -> Iterator[ClientMessage | SealedMessage | Contributions]:
+        """What the cohorts give, in their order; their diagnostics are kept here."""
+        asked = CohortRequest(request, aggregator.parties, aggregator.key_folder)
+        for item in self._computed_here(asked) if self._pool is None else self._pool.items(asked):
+            if isinstance(item, Diagnostics):
+                self._diagnostics.add(item)
+            else:
+                yield item
+
+    def _computed_here(self, asked: CohortRequest) -> Iterator[CohortItem]:
+        present = asked.round.present
+        for part in cohorts(self._task, present, self._config):
+            yield from cohort_items(self._task, self._config, self._plan, asked, present[part], False)
+
 
 class LocalEngine(RoundLoop):
-    """The round loop over clients that are all simulated here; arguments as `RoundLoop`, without the source."""
+    """The round loop over clients that are all simulated on this machine.
+
+    Arguments as `RoundLoop`, with a pool of workers, if there are any, in place of the source.
+    """
 
     def __init__(
         self,
@@ -74,5 +95,7 @@ class LocalEngine(RoundLoop):
         ledger: Ledger,
         aggregator: Aggregator,
         start: Checkpoint | None,
+        pool: WorkerPool | None = None,
     ) -> None:
-        super().__init__(task, config, plan, folder, ledger, aggregator, start, LocalClients(task, config, plan))
+        source = LocalClients(task, config, plan, pool)
+        super().__init__(task, config, plan, folder, ledger, aggregator, start, source)

@@ -6,6 +6,7 @@ with fresh keys for themselves, the coordinator and one simulated cohort of clie
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,7 +19,7 @@ from secagg.party.links import PartyLinks
 from secagg.party.process import PARTIES_FILE, LocalDaemons
 from secagg.party.tls import tls_context
 
-__all__ = ["Members"]
+__all__ = ["Members", "load_cohort"]
 
 
 class Members:
@@ -34,7 +35,7 @@ class Members:
     """
 
     def __init__(self, folder: Path, timeout_s: float, daemons: LocalDaemons | None = None) -> None:
-        self.daemons, self._folder = daemons, folder
+        self.daemons, self.folder = daemons, folder
         self.deployment: Deployment = load_deployment(folder / PARTIES_FILE)
         self._signing_key: Ed25519PrivateKey | None = None
         keys = load_coordinator_keys(folder / "coordinator", self.deployment)
@@ -50,11 +51,7 @@ class Members:
             AggregationError: in a deployment whose clients have keys of their own.
         """
         if self._signing_key is None:
-            if self.deployment.enrolment.cohort is None:
-                raise AggregationError(
-                    "the clients of this deployment sign with keys of their own; send sealed messages"
-                )
-            self._signing_key = load_signing_key(self._folder / "cohort", self.deployment)
+            self._signing_key = _cohort_key(self.folder, self.deployment)
         return self._signing_key
 
     @property
@@ -67,3 +64,20 @@ class Members:
         self.links.close()
         if self.daemons is not None:
             self.daemons.shutdown()
+
+
+@lru_cache(maxsize=2)
+def load_cohort(folder: Path) -> tuple[Deployment, Ed25519PrivateKey]:
+    """The parties' public keys, and what a simulated cohort's messages are signed with.
+
+    Raises:
+        AggregationError: for a deployment that cannot be used, or whose clients have keys of their own.
+    """
+    deployment = load_deployment(folder / PARTIES_FILE)
+    return deployment, _cohort_key(folder, deployment)
+
+
+def _cohort_key(folder: Path, deployment: Deployment) -> Ed25519PrivateKey:
+    if deployment.enrolment.cohort is None:
+        raise AggregationError("the clients of this deployment sign with keys of their own; send sealed messages")
+    return load_signing_key(folder / "cohort", deployment)

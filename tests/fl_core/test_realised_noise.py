@@ -18,13 +18,13 @@ from fl_core.config import AggregationConfig, FederationConfig, NoiseConfig, Pri
 from fl_core.privacy.ledger import Ledger, Opening, opening_event, read_ledger, summary
 from fl_core.privacy.views import views
 from fl_core.privacy_plan import ledger_header, ledger_opening, plan_privacy
-from fl_core.rounds import open_noisy_sum
 from secagg import PlaintextAggregator, RoundSpec, RoundSum
 from secagg.noise_draws import draw_noise
 from secagg.noise_removal import surplus_components, surplus_noise
 from secagg.randomness import Keystream
 from secagg.ring import add_wrap
 from secagg.sharing import expand
+from tests.fl_core.noisy_sum import open_noisy_sum
 
 # clients, coordinates, clip norm, rounds, delta, and the epsilon of the naive scheme at 40 % drop-out
 DORDIS = {

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from fl_core.cohort import Contributions
-from fl_core.rounds import open_joint_sum, open_noisy_sum
+from fl_core.rounds import open_joint_sum
 from secagg import PlaintextAggregator, RoundSpec, SmpcAggregator
 from secagg.errors import AggregationError
 from secagg.messages import RoundNoise
 from secagg.noise_shares import plan_noise
 from secagg.openings import OpeningRefused
 from secagg.randomness import Keystream
+from tests.fl_core.noisy_sum import open_noisy_sum
 
 ATTEMPTS = itertools.count()
 CLIENTS, N_MIN, COLLUDERS, CLIP_STEPS, Z = 6, 4, 1, 2**14, 1.7

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from fl_core.adapters import attach_adapter, flat_adapter
 from fl_core.checkpoint import latest_checkpoint
 from fl_core.config_file import parse_config
 from fl_core.engines.local import LocalEngine
+from fl_core.engines.worker_pool import WorkerPool
 from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import ledger_header, plan_privacy
 from fl_core.run_folder import RunFolder
@@ -82,6 +85,6 @@ def run_tiny(path, config, aggregator=None, resume=False, on_round=lambda report
         else:
             ledger = Ledger.create(folder.ledger_path, ledger_header(config, plan, "run"))
             folder.config_path.write_text("{}")
-        with ledger:
-            engine = LocalEngine(task, config, plan, folder, ledger, aggregator or PlaintextAggregator(), start)
+        with ledger, WorkerPool(task, config, plan, tiny_task) if config.engine.workers > 1 else nullcontext() as pool:
+            engine = LocalEngine(task, config, plan, folder, ledger, aggregator or PlaintextAggregator(), start, pool)
             return engine.run(on_round), engine
