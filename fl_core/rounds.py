@@ -179,8 +179,8 @@ def open_joint_sum(
 
     The opened sum has the distribution of the faithful path's (for the discrete mechanism up to rounding the sum's
     standard deviation up to a whole step); what it does not exercise is named by the run's warnings.
-    Arguments as `open_messages`, with contributions in grid steps instead of messages and one keystream for all clients'
-    noise, which cannot be drawn jointly in components.
+    Arguments as `open_messages`, with contributions in grid steps in place of messages, and one keystream for all
+    clients' noise; noise in components cannot be drawn jointly.
     """
     begin_round(aggregator, spec)
     try:
