@@ -80,7 +80,7 @@ class Bench:
 
     def run(self, cell: Cell, clients: int, rounds: int, clip_norm: float, save: Path | None = None) -> dict[str, Any]:
         """One process of a framework (see `bench.rounds_process.run_cell`)."""
-        processes = self.cores if cell.framework in ("pfl-processes", "flower") else 1
+        processes = self.cores if cell.framework in ("pfl-processes", "flower", "sotto-workers") else 1
         threads = self.cores if processes == 1 else 1
         task = Task(
             self.work(cell), clients, rounds, cell.privacy, cell.parties, clip_norm, NOISE_MULTIPLIER, threads,
@@ -92,7 +92,7 @@ class Bench:
         command += ["-m", f"bench.rounds_{cell.framework.partition('-')[0]}", task.to_json()]
         variables = {**_QUIET, "OMP_NUM_THREADS": str(threads)}
         place = _ROOT
-        if cell.framework != "sotto":
+        if not cell.framework.startswith("sotto"):
             place = self._peers_place()
             variables |= {"PYTHONPATH": "", **_KEEP_FREED}
         return run_cell(command, variables, place, self.timeout_s)
@@ -124,7 +124,7 @@ def check_equal_work(bench: Bench, cell: Cell) -> dict[str, Any]:
     row: dict[str, Any] = {"work": cell.work, "inputs": cell.inputs, "framework": cell.framework, "checks": []}
     work = load_work(bench.work(plain))
     for clients, rounds in CHECKS:
-        if cell.framework == "pfl-processes" and clients < bench.cores:
+        if cell.framework.endswith(("-processes", "-workers")) and clients < bench.cores:
             continue  # a process without a client would wait for ever
         save = bench.scratch / "adapter-found.npy"
         save.unlink(missing_ok=True)
@@ -166,6 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
         cells = shrunk(cells)
     pythons = {
         "sotto": sys.executable,
+        "sotto-workers": sys.executable,
         "pfl": options.pfl_python,
         "pfl-processes": options.pfl_python,
         "flower": options.flower_python,

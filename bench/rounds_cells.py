@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["FRAMEWORKS", "RANKS", "Cell", "grid", "rounds_of", "shrunk"]
 
-FRAMEWORKS = ("pfl", "pfl-processes", "flower", "sotto")
+FRAMEWORKS = ("pfl", "pfl-processes", "flower", "sotto", "sotto-workers")
 RANKS = {"mnist": 16, "next_word": 8}
 SIZES = (("mnist", 100), ("mnist", 1000), ("mnist", 10_000), ("next_word", 100), ("next_word", 1000))
 # Where a round takes long: only what `_kept` says.
@@ -26,7 +26,7 @@ class Cell:
     Attributes:
         work: `mnist` or `next_word`.
         clients: all of whom take part in every round.
-        framework: one of `FRAMEWORKS`; `pfl-processes` is pfl with a process for each core.
+        framework: one of `FRAMEWORKS`; `pfl-processes` and `sotto-workers` have a process for each core.
         privacy: `none`, `central` or `distributed`.
         parties: of secure aggregation; 0: the server receives every client's message.
         inputs: `raw`, or `stored` (see `bench.rounds_work.Work`).
@@ -71,27 +71,37 @@ class Cell:
 
 
 def grid() -> list[Cell]:
-    """Every cell: frameworks beside each other, then how Sotto's cost grows with parameters and parties."""
+    """Every cell: frameworks beside each other, with stored inputs too, then how Sotto's cost grows."""
     cells = []
     for work, clients in SIZES:
         own = [Cell(work, clients, framework, privacy) for framework in FRAMEWORKS for privacy in ("none", "central")]
-        own += [Cell(work, clients, "sotto", "distributed", parties) for parties in (0, 3)]
+        own += _distributed(work, clients, "raw")
         cells += [cell for cell in own if (work, clients) not in _LARGE or _kept(cell)]
     for work, clients in (("mnist", 1000), ("next_word", 100)):
         cells += [Cell(work, clients, framework, inputs="stored") for framework in FRAMEWORKS]
+    for work, clients in _LARGE:
+        cells += [
+            Cell(work, clients, framework, privacy, inputs="stored")
+            for framework in ("pfl-processes", "sotto-workers")
+            for privacy in ("none", "central")
+        ]
+        cells += _distributed(work, clients, "stored")
     for rank in (4, 16, 64):
         cells += [Cell("next_word", 100, "sotto", *how, rank=rank) for how in (("none", 0), ("distributed", 3))]
-    cells += [Cell("mnist", 1000, "sotto", "distributed", parties) for parties in (2, 5)]
+    cells += [Cell("mnist", 1000, "sotto-workers", "distributed", parties) for parties in (2, 5)]
     return cells
+
+
+def _distributed(work: str, clients: int, inputs: str) -> list[Cell]:
+    """Every client's own noise, in the clear and under secure aggregation."""
+    return [Cell(work, clients, "sotto-workers", "distributed", parties, inputs) for parties in (0, 3)]
 
 
 def _kept(cell: Cell) -> bool:
     """Whether a cell of the largest sizes is measured; what the smaller sizes show well enough is not."""
-    if cell.framework == "sotto":
-        return cell.privacy == "none" or cell.parties > 0
     if cell.framework == "flower":
-        return cell.privacy == "none" or cell.clients < 10_000
-    return cell.framework == "pfl-processes"
+        return cell.privacy == "none"
+    return cell.framework in ("pfl-processes", "sotto-workers")
 
 
 def rounds_of(cell: Cell) -> int:

@@ -1,8 +1,8 @@
 """A cell of `bench.rounds` in Sotto: `python -m bench.rounds_sotto JSON`.
 
-The local engine as `sotto run` starts it, with a run folder, a ledger and an aggregator, from a shipped configuration
-and overrides. Only the records (the peers' files instead of a data set) and the scores (none) are replaced. The model
-is Sotto's own.
+The local engine as `sotto run` starts it, with workers if a cell has processes, a run folder, a ledger and an
+aggregator, from a shipped configuration and overrides. Only the records (the peers' files instead of a data set) and
+the scores (none) are replaced. The model is Sotto's own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 import tempfile
 import uuid
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from fl_core.causal_lm import CausalLmLoss
 from fl_core.config import RunConfig
 from fl_core.config_file import load_config, save_config
 from fl_core.engines.local import LocalEngine
+from fl_core.engines.worker_pool import WorkerPool
 from fl_core.frozen_prefix import PREFIX_STATES, frozen_prefix
 from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger
@@ -63,11 +66,18 @@ def configuration(task: Task, work: Work) -> RunConfig:
         f"aggregation.backend={'smpc' if task.parties else 'plaintext'}",
         *([f"aggregation.parties={task.parties}"] if task.parties else []),
         f"engine.threads={task.threads}",
+        f"engine.workers={task.processes}",
+        f"engine.cohort_size={'null' if task.processes == 1 else -(-task.clients // task.processes)}",
         f"engine.keep_features={'true' if work.inputs == 'stored' else 'false'}",
         "engine.device=cpu",
     ]
     path = Path(str(files("experiments") / "configs" / _CONFIGS[work.kind]))
     return load_config(path, overrides)
+
+
+def task_again(task: Task, config: RunConfig) -> FederatedTask:
+    """The engine's task, for a worker."""
+    return federated_task(task, load_work(task.folder), config)
 
 
 def federated_task(task: Task, work: Work, config: RunConfig) -> FederatedTask:
@@ -127,9 +137,12 @@ def run(task: Task) -> None:
         federated = federated_task(task, work, config)
         plan = plan_privacy(config, len(work.adapter()), task.clients)
         header = ledger_header(config, plan, uuid.uuid4().hex)
-        with Ledger.create(folder.ledger_path, header) as ledger:
+        workers = (
+            WorkerPool(federated, config, plan, partial(task_again, task)) if task.processes > 1 else nullcontext()
+        )
+        with Ledger.create(folder.ledger_path, header) as ledger, workers as pool:
             save_config(config, folder.config_path)
-            engine = LocalEngine(federated, config, plan, folder, ledger, aggregator, None)
+            engine = LocalEngine(federated, config, plan, folder, ledger, aggregator, None, pool)
             clock.start()
             ended = engine.run(lambda _: clock.round_done())
         if engine.state.round != task.rounds:

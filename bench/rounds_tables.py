@@ -18,7 +18,8 @@ _FRAMEWORKS = {
     "pfl": "pfl, one process",
     "pfl-processes": "pfl, a process a core",
     "flower": "Flower, an actor a core",
-    "sotto": "Sotto",
+    "sotto": "Sotto, one process",
+    "sotto-workers": "Sotto, a worker a core",
 }
 _WORKS = {"mnist": "MNIST, 6 images a client", "next_word": "Next word, 16 sequences of 20 tokens a client"}
 
@@ -134,7 +135,13 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]
 
 def _series(row: Row) -> str:
     """What a bar or a curve is called."""
-    name = {"pfl": "pfl", "pfl-processes": "pfl x cores", "flower": "Flower", "sotto": "Sotto"}[row["framework"]]
+    name = {
+        "pfl": "pfl",
+        "pfl-processes": "pfl x cores",
+        "flower": "Flower",
+        "sotto": "Sotto",
+        "sotto-workers": "Sotto x cores",
+    }[row["framework"]]
     privacy = {"none": "no privacy", "central": "central", "distributed": "distributed"}[row["privacy"]]
     return f"{name}, {privacy}" + (f", {row['parties']} parties" if row["parties"] else "")
 
@@ -148,7 +155,7 @@ def rounds_plot(part: dict[str, Any], path: Path) -> None:
     _bars(axes[0][0], main)
     extremes = [row for row in main if row["privacy"] == "none" or row["parties"]]
     _curves(axes[0][1], extremes, lambda row: row["clients"], lambda row: f"{row['work']}: {_series(row)}", "clients")
-    ranked = [row for row in rows if row["inputs"] == "raw" and row["framework"] == "sotto"]
+    ranked = [row for row in rows if row["inputs"] == "raw" and row["framework"].startswith("sotto")]
     several = {(row["work"], row["clients"]) for row in ranked if row["rank"] != RANKS[row["work"]]}
     by_rank = [row for row in ranked if (row["work"], row["clients"]) in several and row["parties"] in (0, 3)]
     by_rank = [row for row in by_rank if row["privacy"] == "none" or row["parties"]]
@@ -162,10 +169,11 @@ def rounds_plot(part: dict[str, Any], path: Path) -> None:
     several = {(row["work"], row["clients"]) for row in ranked if row["parties"] not in (0, 3)}
     by_parties = [row for row in ranked if (row["work"], row["clients"]) in several and row["parties"]]
     by_parties = [row for row in by_parties if row["rank"] == RANKS[row["work"]]]
-    _curves(
-        axes[1][1], by_parties, lambda row: row["parties"], lambda row: f"{row['work']} x {row['clients']:,}: Sotto",
-        "parties", logarithmic=False,
-    )  # fmt: skip
+
+    def who(row: Row) -> str:
+        return f"{row['work']} x {row['clients']:,}: {_series(row).partition(',')[0]}"
+
+    _curves(axes[1][1], by_parties, lambda row: row["parties"], who, "parties", logarithmic=False)
     figure.savefig(path, dpi=100)
     plt.close(figure)
 

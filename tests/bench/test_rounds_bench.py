@@ -193,16 +193,16 @@ def test_the_command_goes_on_where_it_stopped_and_draws_what_it_has(tmp_path, mo
     })  # fmt: skip
     command = ["--out", str(tmp_path), "--scratch", str(tmp_path), "--pfl-python", "p", "--flower-python", "f"]
     assert main([*command, "--cells", "mnist-1000-*-none"]) == 0
-    assert len(timed) == 4
+    assert len(timed) == 5
     assert main(command) == 0
     assert len(timed) == len(set(timed)) == len(grid())
     assert main([*command, "--repeat", "2", "--cells", "mnist-100-pfl-none"]) == 0
     assert timed.count("mnist-100-pfl-none") == 2
     part = json.loads((tmp_path / "rounds.json").read_text())
-    row = next(row for row in part["rows"] if row["name"] == "mnist-1000-sotto-distributed-3parties")
+    row = next(row for row in part["rows"] if row["name"] == "mnist-1000-sotto-workers-distributed-3parties")
     assert seconds_of(row) == 1.0
     page = (tmp_path / "rounds.md").read_text()
-    assert "| 1,000 | Sotto | distributed | server and all but one of 3 parties | 1 | 60 | 1e+03 | 300 | 2 |" in page
+    assert "| 1,000 | Sotto, a worker a core | distributed | server and all but one of 3 parties | 1 | 60 | 1e+03 | 300 | 2 |" in page
     assert "more than 240 s" in page
     assert {file.name for file in tmp_path.iterdir()} == {"rounds.json", "rounds.md", "rounds.png"}
 
