@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 
 import pytest
 from safetensors.torch import load_file
@@ -51,9 +50,8 @@ def test_flowers_simulation_gives_the_local_engines_adapter(sotto, tmp_path, rel
         ("local", ["engine.cohort_size=1"]),
         ("flower", ["engine.name=flower", f"flower.relay={relay}"]),
     ):
-        code, output, _ = sotto("run", *SMALL, *overrides, "--out", tmp_path / name)
+        code, _, _ = sotto("run", *SMALL, *overrides, "--out", tmp_path / name)
         assert code == 0
-        assert json.loads(output)["rounds"] == 2
     local, flower = (
         load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("local", "flower")
     )
