@@ -339,14 +339,14 @@ def test_the_opened_sum_has_the_noise_of_the_ledger_in_every_coordinate(tmp_path
     config = tiny_config(ADAPTIVE, "federation.rounds=400", "server.learning_rate=1e-9")
     sums = []
 
-    from fl_core.engines import local, round_loop
+    from fl_core.engines import cohort_work, local, round_loop
 
     def zeros(task, theta, clients, streams, config, clip, diagnostics):
         from fl_core.cohort import Contributions
 
-        yield Contributions(tuple(clients), np.zeros((len(clients), len(theta) + 1), np.int64))
+        return Contributions(tuple(clients), np.zeros((len(clients), len(theta) + 1), np.int64))
 
-    monkeypatch.setattr(local, "contributions", zeros)
+    monkeypatch.setattr(cohort_work, "cohort_contributions", zeros)
     stepped = local.LocalEngine._step
 
     def keep(self, number, opened):

@@ -21,7 +21,7 @@ FAR = {"timeout_s": 1.0, "connect_s": 1.0}
 def flower_config(*overrides, **sections):
     sections = {
         "aggregation": {"backend": "smpc"},
-        "engine": {"name": "flower", "cohort": 1},
+        "engine": {"name": "flower", "cohort_size": 1},
         "flower": FAR,
         "federation": {"clients": 4, "rounds": 3, "n_min": 3, "sample_rate": 0.5},
         **sections,
