@@ -1,4 +1,4 @@
-"""Runs under Flower: which nodes there are, and the apps that `flwr run` starts in a deployment.
+"""Runs under Flower: whether it is there, the spool of simulated parties, and the rounds over its nodes.
 
 Flower is imported only when a run asks for it. Configurations in, run folders out, as with the local engine.
 """

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 
 from fl_core.config import ConfigError, RunConfig
+from fl_core.engine_check import check_engines
 
 __all__ = ["check"]
 
@@ -35,13 +36,12 @@ def check(config: RunConfig, where: str) -> None:
     def choice(key: str, value: str, *allowed: str) -> None:
         need(value in allowed, key, repr(value), ", ".join(allowed))
 
-    d, f, p, s, a, e = (
+    d, f, p, s, a = (
         config.data,
         config.federation,
         config.privacy,
         config.server,
         config.aggregation,
-        config.engine,
     )
     choice("data.partition", d.partition, "iid", "dirichlet", "natural")
     choice("data.fallback", d.fallback, "embedded", "refuse")
@@ -61,11 +61,6 @@ def check(config: RunConfig, where: str) -> None:
     choice("model.name", config.model.name, "cnn")
     need(config.model.base.strip() != "", "model.base", "empty", "mini, a folder or a hub name")
     choice("model.quantisation", config.model.quantisation, "none", "8bit", "4bit")
-    choice("engine.name", e.name, "local", "flower")
-    choice("flower.relay", config.flower.relay, "coordinator", "aggregators")
-    choice("engine.device", e.device, "auto", "cpu", "cuda")
-    choice("engine.features", e.features, "disk", "memory")
-    need(_positive(e.features_gib), "engine.features_gib", e.features_gib, "a number above 0")
 
     need(f.clients >= 1, "federation.clients", f.clients, "1 or more")
     need(f.rounds >= 1, "federation.rounds", f.rounds, "1 or more")
@@ -158,14 +153,7 @@ def check(config: RunConfig, where: str) -> None:
     need(len(m.channels) == 2 and min(m.channels) >= 1, "model.channels", m.channels, "two numbers above 0")
     need(m.pretrain.epochs >= 0, "model.pretrain.epochs", m.pretrain.epochs, "0 or more")
     need(m.pretrain.batch_size >= 1, "model.pretrain.batch_size", m.pretrain.batch_size, "1 or more")
-    need(e.batch_size >= 1, "engine.batch_size", e.batch_size, "1 or more")
-    need(e.cohort_size is None or e.cohort_size >= 1, "engine.cohort_size", e.cohort_size, "1 or more, or null")
-    need(1 <= e.workers <= 1024, "engine.workers", e.workers, "1 to 1024")
-    need(_positive(e.cohort_gib), "engine.cohort_gib", e.cohort_gib, "a number above 0")
-    need(e.eval_every >= 1, "engine.eval_every", e.eval_every, "1 or more")
-    need(e.checkpoint_every >= 1, "engine.checkpoint_every", e.checkpoint_every, "1 or more")
-    need(e.threads is None or e.threads >= 1, "engine.threads", e.threads, "1 or more")
-    _check_flower(config, need)
+    check_engines(config, need)
 
 
 def _check_clipping(config: RunConfig, need: _Need) -> None:
@@ -276,44 +264,6 @@ def _check_sums(config: RunConfig, need: _Need) -> None:
             ),
         ):
             need(possible, "aggregation.norm_check", f"true while {because}", f"false, or {instead}")
-
-
-def _check_flower(config: RunConfig, need: _Need) -> None:
-    """Settings of the Flower engine, and what it cannot do."""
-    w, f, a = config.flower, config.federation, config.aggregation
-    need(
-        w.nodes is None or 1 <= w.nodes <= f.clients,
-        "flower.nodes",
-        w.nodes,
-        f"1 to federation.clients ({f.clients}), or null for one a client",
-    )
-    need(_positive(w.timeout_s), "flower.timeout_s", w.timeout_s, "seconds above 0")
-    need(_positive(w.connect_s), "flower.connect_s", w.connect_s, "seconds above 0")
-    if config.engine.name != "flower":
-        return
-    for possible, because, instead in (
-        (
-            a.backend == "smpc",
-            f"aggregation.backend is {a.backend}",
-            "aggregation.backend smpc (ServerApp and SuperLink relay every message and must not read any)",
-        ),
-        (
-            config.privacy.trust != "central",
-            "privacy.trust is central",
-            "privacy.trust distributed or local (the ServerApp would see each sum without its noise)",
-        ),
-        (
-            config.simulation.noise == "per_client",
-            f"simulation.noise is {config.simulation.noise!r}",
-            "simulation.noise per_client (each client draws its own noise on its own node)",
-        ),
-        (
-            config.engine.workers == 1,
-            f"engine.workers is {config.engine.workers}",
-            "engine.workers 1 (its clients compute on SuperNodes)",
-        ),
-    ):
-        need(possible, "engine.name", f"'flower' while {because}", f"local, or {instead}")
 
 
 def _positive(value: float) -> bool:

@@ -1,0 +1,83 @@
+"""Which settings of the engines are possible, and what each engine cannot do.
+
+Part of `fl_core.config_check`; gives nothing, or has one sentence said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from fl_core.config import RunConfig
+
+__all__ = ["check_engines"]
+
+_Need = Callable[[bool, str, object, str], None]
+
+
+def check_engines(config: RunConfig, need: _Need) -> None:
+    """Refuse values of the sections engine and flower.
+
+    Args:
+        config: the whole configuration.
+        need: refuses unless its first argument holds: condition, key, value, what is allowed.
+    """
+    e = config.engine
+    for key, value, allowed in (
+        ("engine.name", e.name, ("local", "flower")),
+        ("engine.device", e.device, ("auto", "cpu", "cuda")),
+        ("engine.features", e.features, ("disk", "memory")),
+        ("flower.relay", config.flower.relay, ("coordinator", "aggregators")),
+    ):
+        need(value in allowed, key, repr(value), ", ".join(allowed))
+    need(_positive(e.features_gib), "engine.features_gib", e.features_gib, "a number above 0")
+    need(e.batch_size >= 1, "engine.batch_size", e.batch_size, "1 or more")
+    need(e.cohort_size is None or e.cohort_size >= 1, "engine.cohort_size", e.cohort_size, "1 or more, or null")
+    need(1 <= e.workers <= 1024, "engine.workers", e.workers, "1 to 1024")
+    need(_positive(e.cohort_gib), "engine.cohort_gib", e.cohort_gib, "a number above 0")
+    need(e.eval_every >= 1, "engine.eval_every", e.eval_every, "1 or more")
+    need(e.checkpoint_every >= 1, "engine.checkpoint_every", e.checkpoint_every, "1 or more")
+    need(e.threads is None or e.threads >= 1, "engine.threads", e.threads, "1 or more")
+    _check_flower(config, need)
+
+
+def _check_flower(config: RunConfig, need: _Need) -> None:
+    """Settings of the Flower engine, and what it cannot do."""
+    w, f, a = config.flower, config.federation, config.aggregation
+    need(
+        w.nodes is None or 1 <= w.nodes <= f.clients,
+        "flower.nodes",
+        w.nodes,
+        f"1 to federation.clients ({f.clients}), or null for one a client",
+    )
+    need(_positive(w.timeout_s), "flower.timeout_s", w.timeout_s, "seconds above 0")
+    need(_positive(w.connect_s), "flower.connect_s", w.connect_s, "seconds above 0")
+    if config.engine.name != "flower":
+        return
+    for possible, because, instead in (
+        (
+            a.backend == "smpc",
+            f"aggregation.backend is {a.backend}",
+            "aggregation.backend smpc (ServerApp and SuperLink relay every message and must not read any)",
+        ),
+        (
+            config.privacy.trust != "central",
+            "privacy.trust is central",
+            "privacy.trust distributed or local (the ServerApp would see each sum without its noise)",
+        ),
+        (
+            config.simulation.noise == "per_client",
+            f"simulation.noise is {config.simulation.noise!r}",
+            "simulation.noise per_client (each client draws its own noise on its own node)",
+        ),
+        (
+            config.engine.workers == 1,
+            f"engine.workers is {config.engine.workers}",
+            "engine.workers 1 (its clients compute on SuperNodes)",
+        ),
+    ):
+        need(possible, "engine.name", f"'flower' while {because}", f"local, or {instead}")
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
