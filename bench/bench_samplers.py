@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from secagg.discrete_gaussian import discrete_gaussian
 from secagg.randomness import Keystream
-from secagg.samplers import discrete_gaussian, opendp_discrete_gaussian, rounded_gaussian
+from secagg.samplers import opendp_discrete_gaussian, rounded_gaussian
 from secagg.skellam import skellam
 
 DRAWS = 20_000

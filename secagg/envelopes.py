@@ -44,7 +44,8 @@ __all__ = [
     "upload_bytes",
 ]
 
-VERSION = 1
+# Of the format, and of the samplers' draws: parties that take XNoise's components away must draw as clients did.
+VERSION = 2
 _MAGIC = b"SOTTO" + bytes([VERSION])
 _PREFIX = struct.Struct("!6sI")
 _MAX_HEADER = 2**21

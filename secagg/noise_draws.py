@@ -12,9 +12,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.discrete_gaussian import discrete_gaussian
 from secagg.errors import EncodingError
 from secagg.randomness import Keystream
-from secagg.samplers import discrete_gaussian, rounded_gaussian
+from secagg.samplers import rounded_gaussian
 from secagg.skellam import skellam
 
 __all__ = ["INTEGER_MECHANISMS", "MAX_SIGMA", "MIN_SIGMA", "draw_noise", "whole_steps"]

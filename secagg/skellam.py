@@ -7,9 +7,12 @@ It must never draw from anything but the `Keystream`. Like our discrete Gaussian
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.exact_decisions import below, entries_of
 from secagg.randomness import Keystream
 from secagg.skellam_table import SkellamTable, block_width, cumulated, masses, skellam_table
 
@@ -64,14 +67,14 @@ def skellam(sigma: int, size: int, source: Keystream) -> NDArray[np.int64]:
 
 def _listed(sigma: int, table: SkellamTable, count: int, source: Keystream) -> NDArray[np.int64]:
     """`count` draws by inversion."""
-    magnitude = _draw_entry(source.words(count), sigma, table, source)
+    magnitude = entries_of(source.words(count), table.starts, partial(cumulated, sigma), source)
     signs = np.unpackbits(np.frombuffer(source.take(-(-count // 8)), np.uint8), count=count)
     return magnitude * (1 - 2 * signs.astype(np.int64))
 
 
 def _candidates(sigma: int, table: SkellamTable, count: int, source: Keystream) -> NDArray[np.int64]:
     """The accepted ones among `count` candidates."""
-    block = _draw_entry(source.words(count), sigma, table, source)
+    block = entries_of(source.words(count), table.starts, partial(cumulated, sigma), source)
     words = source.words(count)
     negative = words >> np.uint64(63) == 1
     magnitude = block * table.width + (words & np.uint64(table.width - 1)).astype(np.int64)
@@ -79,33 +82,6 @@ def _candidates(sigma: int, table: SkellamTable, count: int, source: Keystream) 
     accepted &= ~(negative & (magnitude == 0))
     drawn = magnitude[accepted]
     return np.where(negative[accepted], -drawn, drawn)
-
-
-def _draw_entry(words: NDArray[np.uint64], sigma: int, table: SkellamTable, source: Keystream) -> NDArray[np.int64]:
-    """The table's entry that each uniform number lies in, of which the words are the first 64 bits."""
-    starts = table.starts
-    entry = np.searchsorted(starts, words, side="right") - 1
-    # Starts are right within 1 and the number within 1 of its word: nearer ones say nothing yet.
-    ends = np.append(starts[1:], np.uint64(2**64 - 1))
-    near = (words - starts[entry] <= 2) | (ends[entry] - words <= 2)
-    for index in np.flatnonzero(near):
-        entry[index] = _exact_entry(int(words[index]), sigma, source)
-    return entry.astype(np.int64, copy=False)
-
-
-def _exact_entry(word: int, sigma: int, source: Keystream) -> int:
-    """The entry for a uniform number whose first 64 bits are `word`, with as many further bits as it takes."""
-    bits, value = 64, word
-    while True:
-        low, high = value << 64, (value + 1) << 64
-        previous = None
-        for entry, end in enumerate(cumulated(sigma, bits + 64)):
-            if high <= end - 1:
-                if previous is None or low >= previous + 1:
-                    return entry
-                break
-            previous = end
-        bits, value = bits + 64, value << 64 | int(source.words(1)[0])
 
 
 def _accept(
@@ -155,13 +131,10 @@ def _exact_accept(word: int, magnitude: int, sigma: int, source: Keystream) -> b
     first = magnitude - magnitude % block_width(sigma)
     if magnitude == first:
         return True  # probability 1: no number in [0, 1) is above
-    bits, value = 64, word
-    while True:
-        here, start = masses([magnitude, first], sigma, bits + 32)
-        # Right within 2 of its 2^32 parts of a bit.
-        threshold = int(here / start * 2 ** (bits + 32))
-        if (value + 1) << 32 <= threshold - 4:
-            return True
-        if value << 32 >= threshold + 4:
-            return False
-        bits, value = bits + 64, value << 64 | int(source.words(1)[0])
+
+    def threshold(bits: int) -> int:
+        here, start = masses([magnitude, first], sigma, bits)
+        # Right within 2.
+        return int(here / start * 2**bits)
+
+    return below(word, 64, threshold, source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -12,8 +13,10 @@ from scipy import special, stats
 
 from secagg import skellam as sampler
 from secagg import skellam_table as tables
+from secagg.exact_decisions import entries_of, entry_of
 from secagg.randomness import Keystream
 from secagg.skellam import skellam
+from tests.secagg.given_words import Words
 
 
 def probabilities(sigma: int, reach: int) -> np.ndarray:
@@ -26,18 +29,6 @@ def chi_square(observed: np.ndarray, expected: np.ndarray) -> float:
     o = np.append(observed[keep], observed[~keep].sum())
     e = np.append(expected[keep], expected[~keep].sum())
     return float(stats.chisquare(o, e * o.sum() / e.sum()).pvalue)
-
-
-class Words:
-    """A keystream whose next words are given."""
-
-    def __init__(self, *words: int) -> None:
-        self.given = list(words)
-
-    def words(self, count: int) -> np.ndarray:
-        head, self.given = self.given[:count], self.given[count:]
-        assert len(head) == count
-        return np.array(head, dtype=np.uint64)
 
 
 @pytest.mark.parametrize("sigma", [4, 5, 17, 256, 257, 1000])
@@ -175,25 +166,17 @@ def test_deciding_everything_exactly_draws_the_same(sigma, monkeypatch):
 
 @pytest.mark.parametrize("sigma", [4, 50, 1000])
 def test_exact_entries_are_the_looked_up_ones_away_from_ties(sigma):
-    words = Keystream.seeded(1).words(4)
-    looked_up = sampler._draw_entry(words, sigma, tables.skellam_table(sigma), Words())
-    assert [sampler._exact_entry(int(word), sigma, Words()) for word in words] == looked_up.tolist()
-
-
-@pytest.mark.parametrize("sigma", [4, 1000])
-@pytest.mark.parametrize(("next_bits", "entry"), [(0, 2), (2**64 - 1, 3)])
-def test_a_tie_with_a_table_entry_is_decided_by_further_bits(sigma, next_bits, entry):
-    tie = tables.cumulated(sigma, 128)[2] >> 64
-    got = sampler._draw_entry(np.array([tie], np.uint64), sigma, tables.skellam_table(sigma), Words(next_bits))
-    assert got.tolist() == [entry]
+    words, probabilities_of = Keystream.seeded(1).words(4), partial(tables.cumulated, sigma)
+    looked_up = entries_of(words, tables.skellam_table(sigma).starts, probabilities_of, Words())
+    assert [entry_of(int(word), 64, probabilities_of, Words()) for word in words] == looked_up.tolist()
 
 
 @pytest.mark.parametrize("sigma", [4, 257])
 def test_a_word_beyond_the_table_leads_to_any_larger_value(sigma):
     entries = len(tables.skellam_table(sigma).starts)
     top = 2**64 - 1
-    near = sampler._exact_entry(top, sigma, Words(0, 0))
-    far = sampler._exact_entry(top, sigma, Words(top, 5, 5))
+    near = entry_of(top, 64, partial(tables.cumulated, sigma), Words(0, 0))
+    far = entry_of(top, 64, partial(tables.cumulated, sigma), Words(top, 5, 5))
     assert entries - 2 <= near < far
     assert far >= entries + 3
 
