@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fl_core.client_gradients import client_gradients, refuse_mixed_clients
 from fl_core.config import ClientConfig
-from fl_core.stacked_adapters import flat_stack, stack_of
+from fl_core.stacked_adapters import MovingStack
 from fl_core.task import FederatedTask
 from secagg.randomness import Keystream
 
@@ -56,17 +56,17 @@ def local_updates(
         return updates
     task.model.train()
     refuse_mixed_clients(task, theta)
-    stack = stack_of(task.model, theta, len(training))
+    stack = MovingStack(task.model, theta, len(training))
     orders = [_endless_shuffle(records[row], config.batch_size, sources[row]) for row in training]
     for _ in range(config.steps):
         batches = [next(order) for order in orders]
         for together in passes([len(batch) for batch in batches], samples):
-            index = torch.tensor(together, device=stack[0].device)
-            own = [values.index_select(0, index) for values in stack]
-            grads = client_gradients(task, own, [batches[row] for row in together])
-            for values, grad in zip(stack, grads, strict=True):
-                values.index_add_(0, index, grad, alpha=-config.learning_rate)
-    updates[training] = theta - flat_stack(stack)
+            grads = client_gradients(task, stack.adapters(together), [batches[row] for row in together])
+            stack.step(together, grads, config.learning_rate)
+    moved = stack.moved()
+    if len(training) == len(records):
+        return moved
+    updates[training] = moved
     return updates
 
 
@@ -90,6 +90,8 @@ def passes(sizes: Sequence[int], samples: int) -> list[list[int]]:
 
 
 def _endless_shuffle(records: NDArray[np.int64], batch_size: int, source: Keystream) -> Iterator[NDArray[np.int64]]:
+    while len(records) <= batch_size:  # the same batch every time: its order is of no consequence
+        yield records
     while True:
         shuffled = records[np.argsort(source.words(len(records)))]
         for start in range(0, len(records), batch_size):

@@ -46,7 +46,8 @@ def client_gradients(
         SottoError: if the loss is not one number per sample, or a trainable parameter has no part in it.
     """
     longest = max(len(batch) for batch in batches)
-    inputs = task.batch(np.concatenate([np.resize(batch, longest) for batch in batches]))
+    filled = [batch if len(batch) == longest else np.resize(batch, longest) for batch in batches]
+    inputs = task.batch(np.concatenate(filled))
     return _gradients(task, stack, inputs, [len(batch) for batch in batches])
 
 

@@ -25,7 +25,7 @@ from fl_core.config import RunConfig
 from fl_core.private_gradient import PrivateGradient
 from fl_core.sampling import poisson_coin, poisson_sample
 from fl_core.task import FederatedTask
-from kernels import clip_and_sum_counted, squared_norms
+from kernels import clip_and_sum_counted, clip_rows, squared_norms
 from secagg.randomness import Keystream
 
 __all__ = ["Contributions", "Diagnostics", "cohort_contributions", "contributions"]
@@ -105,12 +105,19 @@ def cohort_contributions(
     config: RunConfig,
     clip: RoundClip,
     diagnostics: Diagnostics,
+    summed: bool = False,
 ) -> Contributions:
-    """Contributions of one cohort (a slice that `cohorts` gives) by itself; arguments as for `contributions`."""
+    """Contributions of one cohort (a slice that `cohorts` gives) by itself.
+
+    Args:
+        summed: only their sum is wanted, one row: the same bits, and no client's vector is kept.
+
+    Other arguments as for `contributions`.
+    """
     if config.privacy.unit == "example":
-        totals = _example_totals(task, clients, streams, config, clip, diagnostics)
+        totals = _example_totals(task, clients, streams, config, clip, diagnostics, summed)
     else:
-        totals = _client_totals(task, theta, clients, streams, config, clip, diagnostics)
+        totals = _client_totals(task, theta, clients, streams, config, clip, diagnostics, summed)
     return Contributions(tuple(clients), totals.numpy())
 
 
@@ -121,6 +128,7 @@ def _example_totals(
     config: RunConfig,
     clip: RoundClip,
     diagnostics: Diagnostics,
+    summed: bool,
 ) -> Tensor:
     rate = config.federation.sample_rate
     sampled = [
@@ -129,8 +137,10 @@ def _example_totals(
     ]
     records = np.concatenate(sampled) if sampled else np.zeros(0, np.int64)
     owners = np.repeat(np.arange(len(clients)), [len(ids) for ids in sampled])
+    if summed:
+        owners[:] = 0
     gradient = PrivateGradient(task.model, clip.norm, clip.scale)
-    totals = torch.zeros(len(clients), gradient.length + (clip.bit > 0), dtype=torch.int64)
+    totals = torch.zeros(1 if summed else len(clients), gradient.length + (clip.bit > 0), dtype=torch.int64)
     device = next(task.model.parameters()).device
     size = config.engine.batch_size
     for start in range(0, len(records), size):
@@ -158,12 +168,12 @@ def _client_totals(
     config: RunConfig,
     clip: RoundClip,
     diagnostics: Diagnostics,
+    summed: bool,
 ) -> Tensor:
-    totals = torch.zeros(len(clients), len(theta) + (clip.bit > 0), dtype=torch.int64)
-    rate = config.federation.sample_rate
+    length, rate = len(theta) + (clip.bit > 0), config.federation.sample_rate
     sampled = [row for row, stream in enumerate(streams) if poisson_coin(rate, stream.child("sample"))]
     if not sampled:
-        return totals
+        return torch.zeros(1 if summed else len(clients), length, dtype=torch.int64)
     task.model.train()  # before memory is measured: what a pass keeps depends on it
     updates = local_updates(
         task,
@@ -173,14 +183,21 @@ def _client_totals(
         [streams[row].child("order") for row in sampled],
         samples_together(config, bytes_of_sample(task, theta)),
     )
-    segments = torch.arange(len(sampled))
-    result = clip_and_sum_counted(
-        updates, squared_norms(updates), clip.norm, segments, clip.scale, num_segments=len(sampled)
-    )
-    totals[sampled, : len(theta)] = result.total
-    if clip.bit:
-        totals[sampled, -1] = signed_bits(result.norms, result.accepted, clip)
+    square = squared_norms(updates)
+    if summed:
+        result = clip_and_sum_counted(updates, square, clip.norm, scale=clip.scale)
+        found = result.total[None]
+    else:
+        result = clip_rows(updates, square, clip.norm, clip.scale)
+        found = result.total
     _count(diagnostics, len(sampled), result.clipped, result.nonfinite, torch.zeros(0))
+    if clip.bit:
+        bits = signed_bits(result.norms, result.accepted, clip)[:, None]
+        found = torch.cat([found, bits.sum(0, keepdim=True) if summed else bits], 1)
+    if summed or len(sampled) == len(clients):
+        return found
+    totals = torch.zeros(len(clients), length, dtype=torch.int64)
+    totals[sampled] = found
     return totals
 
 

@@ -7,7 +7,7 @@ says that the server adds the noise, and the hook (the ledger's entry) always ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ __all__ = [
     "begin_round",
     "clip_of",
     "cohort_messages",
+    "joint_message",
     "noisy_message",
     "open_joint_sum",
     "open_messages",
@@ -93,19 +94,13 @@ def noisy_message(
         parties: for how many the message is split.
         own: the client's keystream of this attempt.
     """
-    drawn, seeds = _own_noise(noise, spec.length, own.child("noise"))
-    add_wrap(vector, drawn)
+    seeds = _add_own_noise(vector, noise, own)
     shares = split(vector, parties, own.child("shares"), spec.bits)
     return ClientMessage(spec.run, spec.round, spec.attempt, (client,), shares, seeds)
 
 
 def cohort_messages(
-    spec: RoundSpec,
-    part: Contributions,
-    noise: NoisePlan,
-    parties: int,
-    streams: Mapping[int, Keystream],
-    together: bool = False,
+    spec: RoundSpec, part: Contributions, noise: NoisePlan, parties: int, streams: Sequence[Keystream]
 ) -> Iterator[ClientMessage]:
     """The messages of one cohort's clients, each with its own noise.
 
@@ -114,20 +109,28 @@ def cohort_messages(
         part: contributions in grid steps; noise is added to them in place.
         noise: who adds how much.
         parties: for how many a message is split.
-        streams: each client's keystream of this round and attempt.
-        together: one message for all of them where a single aggregator adds them up anyway: the same bits in the sum,
-            for less to send between processes.
+        streams: each client's keystream of this round and attempt, in the order of `part`.
     """
-    if not together or parties > 1 or noise.components:
-        for client, vector in zip(part.clients, part.totals, strict=True):
-            yield noisy_message(spec, client, vector, noise, parties, streams[client])
-        return
-    joint: NDArray[np.int64] = np.zeros(spec.length, dtype=np.int64)
-    for client, vector in zip(part.clients, part.totals, strict=True):
-        add_wrap(joint, noisy_message(spec, client, vector, noise, 1, streams[client]).shares.body)
-    if part.clients:
-        shares = split(joint, 1, streams[part.clients[0]].child("shares"), spec.bits)
-        yield ClientMessage(spec.run, spec.round, spec.attempt, part.clients, shares)
+    for client, vector, own in zip(part.clients, part.totals, streams, strict=True):
+        yield noisy_message(spec, client, vector, noise, parties, own)
+
+
+def joint_message(
+    spec: RoundSpec, part: Contributions, noise: NoisePlan, streams: Sequence[Keystream]
+) -> ClientMessage:
+    """One message of a whole cohort for a single aggregator: the sum of what `cohort_messages` would give it.
+
+    Args:
+        spec: the round.
+        part: one row, the sum of the contributions; every client's own noise is added to it in place.
+        noise: who adds how much, not in components.
+        streams: each client's keystream of this round and attempt.
+    """
+    (total,) = part.totals
+    for own in streams:
+        _add_own_noise(total, noise, own)
+    shares = split(total, 1, streams[0].child("shares"), spec.bits)
+    return ClientMessage(spec.run, spec.round, spec.attempt, part.clients, shares)
 
 
 def open_messages(
@@ -214,11 +217,15 @@ def begin_round(aggregator: Aggregator, spec: RoundSpec) -> None:
         raise AggregationError(f"round {spec.round} was refused before it began: {refusal}") from None
 
 
-def _own_noise(noise: NoisePlan, length: int, source: Keystream) -> tuple[NDArray[np.int64], tuple[bytes, ...]]:
-    """What one client adds `[length]`, and the seeds of what may be taken away again."""
+def _add_own_noise(vector: NDArray[np.int64], noise: NoisePlan, own: Keystream) -> tuple[bytes, ...]:
+    """Add one client's noise to `vector [length]` in place; returns the seeds of what may be taken away again."""
     if noise.components:
-        return draw_components(noise.mechanism, noise.components, length, source)
-    return draw_noise(noise.mechanism, noise.client_std, length, source), ()
+        drawn, seeds = draw_components(noise.mechanism, noise.components, len(vector), own.child("noise"))
+        add_wrap(vector, drawn)
+        return seeds
+    if noise.client_std:
+        add_wrap(vector, draw_noise(noise.mechanism, noise.client_std, len(vector), own.child("noise")))
+    return ()
 
 
 def _with_server_noise(opened: RoundSum, noise: NoisePlan, length: int, server: Keystream) -> RoundSum:

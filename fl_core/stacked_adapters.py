@@ -18,7 +18,7 @@ from fl_core.lora_layers import LoraSite, adapter_parameters, patched_lora
 from kernels.lora_cohort import cohort_conv2d, cohort_embedding, cohort_linear
 from secagg.errors import SottoError
 
-__all__ = ["flat_stack", "stack_of", "stacked_lora"]
+__all__ = ["MovingStack", "flat_stack", "stack_of", "stacked_lora"]
 
 
 def stack_of(model: nn.Module, theta: Tensor, clients: int) -> list[Tensor]:
@@ -38,6 +38,57 @@ def stack_of(model: nn.Module, theta: Tensor, clients: int) -> list[Tensor]:
 def flat_stack(stack: Sequence[Tensor]) -> Tensor:
     """A stack as flat vectors, float32 `[clients, p]` on the CPU."""
     return torch.cat([values.detach().flatten(1).to("cpu", torch.float32) for values in stack], 1)
+
+
+class MovingStack:
+    """Clients' adapters on their ways from one start, held as the distances that they have gone.
+
+    Args:
+        model: model with a LoRA adapter.
+        theta: where all start `[p]`.
+        clients: how many.
+
+    Raises:
+        SottoError, ValueError: as `stack_of`.
+    """
+
+    def __init__(self, model: nn.Module, theta: Tensor, clients: int) -> None:
+        self._start = stack_of(model, theta, 1)
+        wide = torch.float64 if any(values.dtype == torch.float64 for values in self._start) else torch.float32
+        self._moved = torch.zeros(clients, len(theta), dtype=wide, device=self._start[0].device)
+        sizes = [values.numel() for values in self._start]
+        parts = zip(torch.split(self._moved, sizes, 1), self._start, strict=True)
+        # Views, so that what steps write is one vector a client from the beginning.
+        self._parts = [part.view(clients, *values.shape[1:]) for part, values in parts]
+
+    def adapters(self, clients: Sequence[int]) -> list[Tensor]:
+        """Where these clients are: `[g, *shape]` for every trainable parameter, in order; fresh memory."""
+        rows = _rows(clients, self._moved.device)
+        return [
+            torch.sub(values, part[rows]).to(values.dtype)
+            for values, part in zip(self._start, self._parts, strict=True)
+        ]
+
+    def step(self, clients: Sequence[int], grads: Sequence[Tensor], learning_rate: float) -> None:
+        """Move these clients against `grads`, as `adapters` gives the shapes."""
+        rows = _rows(clients, self._moved.device)
+        for part, grad in zip(self._parts, grads, strict=True):
+            if isinstance(rows, slice):
+                part[rows].add_(grad, alpha=learning_rate)
+            else:
+                part.index_add_(0, rows, grad.to(part.dtype), alpha=learning_rate)
+
+    def moved(self) -> Tensor:
+        """Start minus present place of each client, float32 `[clients, p]` on the CPU."""
+        return self._moved.to("cpu", torch.float32)
+
+
+def _rows(clients: Sequence[int], device: torch.device) -> slice | Tensor:
+    """The clients as an index, of neighbours as a slice, which copies nothing."""
+    first, last = clients[0], clients[-1]
+    if list(clients) == list(range(first, last + 1)):
+        return slice(first, last + 1)
+    return torch.tensor(clients, device=device)
 
 
 @contextmanager

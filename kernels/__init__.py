@@ -4,6 +4,7 @@ Takes and gives plain tensors. Knows nothing of clients, rounds, budgets or file
 result may be released. `kernels.reference` is the float64 specification that everything else is tested against.
 """
 
+from kernels.clip_rows import clip_rows
 from kernels.clip_sum import ClipSum, GaussianNoise, clip_and_sum, clip_and_sum_counted
 from kernels.discrete_table import discrete_gaussian_table
 from kernels.gaussian import add_gaussian_noise
@@ -23,6 +24,7 @@ __all__ = [
     "add_gaussian_noise",
     "clip_and_sum",
     "clip_and_sum_counted",
+    "clip_rows",
     "conv2d_per_sample_grad",
     "discrete_gaussian_noise",
     "discrete_gaussian_table",

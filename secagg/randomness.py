@@ -12,7 +12,7 @@ import hmac
 import os
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ __all__ = ["KEY_BYTES", "Keystream"]
 
 KEY_BYTES = 32
 _ZEROS = bytes(2**16)
+_COUNTER = CTR(bytes(16))  # from 0: every stream has a key of its own
 
 
 class Keystream:
@@ -39,8 +40,7 @@ class Keystream:
             raise ValueError(f"a key has {KEY_BYTES} bytes, got {len(key)}")
         self._key = key
         self.secure = secure
-        # The stream's own AES key differs from the key that derives children, so that neither reveals the other.
-        self._cipher = Cipher(AES256(self._derive(b"stream")), CTR(bytes(16))).encryptor()
+        self._cipher: CipherContext | None = None  # most streams of a tree are there for their children
 
     @classmethod
     def system(cls) -> Keystream:
@@ -64,16 +64,16 @@ class Keystream:
 
     def child(self, *labels: str | int) -> Keystream:
         """The independent stream named by `labels`; equal labels name the same stream."""
-        encoded = bytearray()
+        encoded = b"child\0"
         for label in labels:
             text = str(label).encode()
             # Type and length first: ("a", "b"), ("ab",) and (1,), ("1",) must all differ.
             encoded += (b"s" if isinstance(label, str) else b"i") + len(text).to_bytes(8, "big") + text
-        return Keystream(self._derive(b"child\0" + bytes(encoded)), self.secure)
+        return Keystream(self._derive(encoded), self.secure)
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
-        return self._cipher.update(_ZEROS[:count] if count <= len(_ZEROS) else bytes(count))
+        return self._stream().update(_ZEROS[:count] if count <= len(_ZEROS) else bytes(count))
 
     def words(self, count: int) -> NDArray[np.uint64]:
         """The next `count` 64-bit words, writable."""
@@ -82,6 +82,12 @@ class Keystream:
     def uniform(self, count: int) -> NDArray[np.float64]:
         """The next `count` numbers in [0, 1), multiples of 2^-53."""
         return (self.words(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def _stream(self) -> CipherContext:
+        if self._cipher is None:
+            # The stream's own AES key differs from the key that derives children, so that neither reveals the other.
+            self._cipher = Cipher(AES256(self._derive(b"stream")), _COUNTER).encryptor()
+        return self._cipher
 
     def _derive(self, purpose: bytes) -> bytes:
         return hmac.digest(self._key, purpose, "sha256")

@@ -77,7 +77,7 @@ class LocalClients:
     def _computed_here(self, asked: CohortRequest) -> Iterator[CohortItem]:
         present = asked.round.present
         for part in cohorts(self._task, present, self._config):
-            yield from cohort_items(self._task, self._config, self._plan, asked, present[part], False)
+            yield from cohort_items(self._task, self._config, self._plan, asked, present[part])
 
 
 class LocalEngine(RoundLoop):

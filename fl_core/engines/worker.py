@@ -85,7 +85,7 @@ def _answer(
     load_flat_adapter(task.model, asked.theta)
     for part in cohorts(task, asked.present, config)[rank - 1 :: workers]:
         batch: list[SealedMessage] = []
-        for item in cohort_items(task, config, plan, request, asked.present[part], True):
+        for item in cohort_items(task, config, plan, request, asked.present[part]):
             if isinstance(item, ClientMessage) and request.key_folder is not None:
                 batch.append(seal(item, asked.spec, *load_cohort(request.key_folder)))
                 if sum(sealed.size for sealed in batch) >= _BATCH_BYTES:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from fl_core.adapters import flat_adapter, load_flat_adapter, trainable_parameters
+from fl_core.adapters import load_flat_adapter, trainable_parameters
 from fl_core.batches import forward
 
 
@@ -17,9 +17,13 @@ def own_batches(records, size, source):
 
 
 def alone(task, theta, records, config, source):
-    """`theta - theta_local` of one client after plain SGD; the model is at `theta` afterwards."""
+    """`theta - theta_local` of one client after plain SGD; the model is at `theta` afterwards.
+
+    The way is added up in float64: the difference of two float32 adapters that are close has lost digits.
+    """
+    moved = torch.zeros(len(theta), dtype=torch.float64)
     if len(records) == 0:
-        return torch.zeros_like(theta)
+        return moved.float()
     load_flat_adapter(task.model, theta)
     parameters = [parameter for _, parameter in trainable_parameters(task.model)]
     task.model.train()
@@ -27,9 +31,7 @@ def alone(task, theta, records, config, source):
     for _ in range(config.steps):
         inputs = task.batch(next(batches))
         grads = torch.autograd.grad(task.loss(forward(task.model, inputs), inputs).mean(), parameters)
-        with torch.no_grad():
-            for parameter, grad in zip(parameters, grads, strict=True):
-                parameter.sub_(config.learning_rate * grad)
-    update = theta - flat_adapter(task.model)
+        moved += config.learning_rate * torch.cat([grad.flatten() for grad in grads])
+        load_flat_adapter(task.model, theta.double() - moved)
     load_flat_adapter(task.model, theta)
-    return update
+    return moved.float()

@@ -341,10 +341,10 @@ def test_the_opened_sum_has_the_noise_of_the_ledger_in_every_coordinate(tmp_path
 
     from fl_core.engines import cohort_work, local, round_loop
 
-    def zeros(task, theta, clients, streams, config, clip, diagnostics):
+    def zeros(task, theta, clients, streams, config, clip, diagnostics, summed):
         from fl_core.cohort import Contributions
 
-        return Contributions(tuple(clients), np.zeros((len(clients), len(theta) + 1), np.int64))
+        return Contributions(tuple(clients), np.zeros((1 if summed else len(clients), len(theta) + 1), np.int64))
 
     monkeypatch.setattr(cohort_work, "cohort_contributions", zeros)
     stepped = local.LocalEngine._step

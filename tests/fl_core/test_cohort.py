@@ -9,7 +9,7 @@ from scipy import stats
 
 from fl_core.adapters import flat_adapter
 from fl_core.adaptive_clipping import RoundClip
-from fl_core.cohort import Diagnostics, contributions
+from fl_core.cohort import Diagnostics, cohort_contributions, contributions
 from fl_core.sampling import poisson_coin, poisson_sample
 from secagg.randomness import Keystream
 from tests.fl_core.tiny import tiny_config, tiny_task
@@ -104,3 +104,23 @@ def test_rate_one_takes_everyone_and_coins_are_fair():
     assert poisson_coin(1.0, Keystream.seeded(0))
     heads = sum(poisson_coin(0.3, Keystream.seeded(i)) for i in range(3000))
     assert abs(heads - 900) < 5 * np.sqrt(3000 * 0.21)
+
+
+@pytest.mark.parametrize("unit", ["example", "client"])
+@pytest.mark.parametrize("rate", [0.5, 1e-9])
+@pytest.mark.parametrize("bit", [0, 100])
+def test_a_sum_alone_has_the_bits_of_its_clients_added_up(unit, rate, bit):
+    config = tiny_config(f"privacy.unit={unit}", f"federation.sample_rate={rate}")
+    clip, task = RoundClip(config.privacy.clip_norm, SCALE, bit), tiny_task(config)
+    found = []
+    for summed in (False, True):
+        streams, seen = [Keystream.seeded(0).child(client) for client in range(8)], Diagnostics()
+        part = cohort_contributions(task, flat_adapter(task.model), range(8), streams, config, clip, seen, summed)
+        found.append((part, seen))
+    (apart, counted), (together, counted_together) = found
+    assert apart.totals.shape == (8, together.totals.shape[1])
+    assert together.totals.shape[0] == 1
+    assert together.clients == apart.clients
+    assert np.array_equal(apart.totals.sum(0), together.totals[0])
+    assert apart.totals.any() == (rate > 0.1)
+    assert counted.row() == pytest.approx(counted_together.row())

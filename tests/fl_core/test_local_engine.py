@@ -169,7 +169,7 @@ def test_attempts_of_one_round_never_repeat_noise_or_shares(tmp_path):
         def close(self, before_opening=None):
             raise PartyFailure("party 1 is gone")
 
-    config = tiny_config("aggregation.retries=1")
+    config = tiny_config("aggregation.retries=1", "engine.cohort_size=1")  # a message for each client
     with pytest.raises(AggregationError, match="round 1 was given up after 2 attempts: party 1 is gone"):
         run_tiny(tmp_path / "run", config, Failing())
     assert len(bodies) == 16

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fl_core.cohort import Contributions
-from fl_core.rounds import open_joint_sum
+from fl_core.rounds import cohort_messages, joint_message, open_joint_sum
 from secagg import PlaintextAggregator, RoundSpec, SmpcAggregator
 from secagg.errors import AggregationError
 from secagg.messages import RoundNoise
@@ -218,3 +218,20 @@ def test_a_round_that_is_refused_before_it_begins_is_no_matter_of_its_clients():
     with pytest.raises(AggregationError, match="round 2 was refused before it began: n_min is below") as caught:
         open_zeros_after(0, "oversize", "gaussian", Refusing(), length=10)
     assert not isinstance(caught.value, OpeningRefused)
+
+
+@pytest.mark.parametrize("trust", ["none", "central", "local", "distributed"])
+@pytest.mark.parametrize("bits", [24, 64])
+def test_a_cohorts_joint_message_is_the_sum_of_its_clients_messages(trust, bits):
+    plan = plan_noise("discrete_gaussian", trust, Z, CLIP_STEPS, N_MIN - COLLUDERS)
+    spec = RoundSpec("run", 1, 0, range(CLIENTS), 50, N_MIN, bits=bits)
+    totals = np.random.default_rng(0).integers(-CLIP_STEPS, CLIP_STEPS, (CLIENTS, 50))
+    clients, streams = tuple(range(CLIENTS)), [Keystream.seeded(0).child(client) for client in range(CLIENTS)]
+    joint = joint_message(spec, Contributions(clients, totals.sum(0)[None]), plan, streams)
+    assert joint.clients == clients
+    apart = list(cohort_messages(spec, Contributions(clients, totals.copy()), plan, 1, streams))
+    assert [message.clients for message in apart] == [(client,) for client in clients]
+    difference = sum(message.shares.body for message in apart) - joint.shares.body
+    assert not (difference.astype(np.uint64) % np.uint64(2**bits if bits < 64 else 2**63)).any()
+    noisy = trust in ("local", "distributed")
+    assert np.array_equal(joint.shares.body, totals.sum(0)) != noisy
