@@ -81,7 +81,7 @@ class SmpcAggregator:
         self._members: Members | None = None
         self._state: RoundState | None = None
         self._batch: list[SealedMessage] = []
-        self._batch_bytes = self._batches = 0
+        self._batch_bytes = self._batches = self._most_bytes = 0
         self._spool = spool
         if deployment is not None:
             self._members = Members(deployment, timeout_s)
@@ -147,6 +147,7 @@ class SmpcAggregator:
             raise AggregationError("a round with a norm check needs a dealer; start with norm_check")
         self._ask("open", {"spec": spec_to_wire(spec)}, ("opened",))
         self._state = RoundState(spec)
+        self._most_bytes = 2 * upload_bytes(spec, self.deployment) + 2**22
         self._batches = 0
 
     def submit(self, message: ClientMessage | SealedMessage) -> None:
@@ -167,7 +168,7 @@ class SmpcAggregator:
             sealed = message
             if len(sealed.parts) != self.parties:
                 raise MessageRefused(f"refused: a message of {len(sealed.parts)} parts for {self.parties} parties")
-            if sealed.size > 2 * upload_bytes(state.spec, self.deployment) + 2**22:
+            if sealed.size > self._most_bytes:
                 raise MessageRefused(f"refused: a message of {sealed.size} bytes, more than this round's can have")
         self._batch.append(sealed)
         self._batch_bytes += sealed.size
