@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from bench.measure import environment
+from bench.rounds_arithmetic import arithmetic_of
 from bench.rounds_cells import Cell, grid, rounds_of, shrunk
 from bench.rounds_prepare import prepare
 from bench.rounds_process import run_cell
@@ -179,6 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
     path = options.out / "rounds.json"
     part = load(path)
     part.setdefault("equal_work", [])
+    part.setdefault("arithmetic", [])
     part |= {"clip_norm": CLIP_NORM, "noise_multiplier": NOISE_MULTIPLIER, "tolerance": TOLERANCE}
     cores = options.cores or len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
@@ -191,6 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
             for cell in cells:
                 if _add(bench, cell, part, number):
                     store(path, part)
+        _count_arithmetic(bench, cells, part)
     store(path, part)
     path.with_suffix(".md").write_text(rounds_page(part))
     if any(run["seconds"] for row in part["rows"] for run in row["runs"]):
@@ -227,6 +230,14 @@ def _checked(bench: Bench, cell: Cell, part: dict[str, Any]) -> dict[str, Any]:
     part["equal_work"].append(found)
     print(json.dumps(found), flush=True)
     return found
+
+
+def _count_arithmetic(bench: Bench, cells: list[Cell], part: dict[str, Any]) -> None:
+    """Count each measured work's operations once, beside this machine's rate."""
+    for cell in cells:
+        key = {"work": cell.work, "inputs": cell.inputs, "rank": cell.rank}
+        if not any(key.items() <= row.items() for row in part["arithmetic"]):
+            part["arithmetic"].append(arithmetic_of(load_work(bench.work(cell))))
 
 
 def _named(cell: Cell, patterns: list[str]) -> bool:

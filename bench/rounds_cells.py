@@ -12,6 +12,7 @@ __all__ = ["FRAMEWORKS", "RANKS", "Cell", "grid", "rounds_of", "shrunk"]
 
 FRAMEWORKS = ("pfl", "pfl-processes", "flower", "sotto", "sotto-workers")
 RANKS = {"mnist": 16, "next_word": 8}
+WHOLE = 100  # rounds of a whole run
 SIZES = (("mnist", 100), ("mnist", 1000), ("mnist", 10_000), ("next_word", 100), ("next_word", 1000))
 # Where a round takes long: only what `_kept` says.
 _LARGE = (("mnist", 10_000), ("next_word", 1000))
@@ -31,6 +32,7 @@ class Cell:
         parties: of secure aggregation; 0: the server receives every client's message.
         inputs: `raw`, or `stored` (see `bench.rounds_work.Work`).
         rank: of the adapter.
+        whole: rounds of a whole run, which is what is measured; 0: a few rounds.
     """
 
     work: str
@@ -40,6 +42,7 @@ class Cell:
     parties: int = 0
     inputs: str = "raw"
     rank: int = 0
+    whole: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rank", self.rank or RANKS[self.work])
@@ -51,6 +54,7 @@ class Cell:
         parts += [f"{self.parties}parties"] if self.parties else []
         parts += [self.inputs] if self.inputs != "raw" else []
         parts += [f"rank{self.rank}"] if self.rank != RANKS[self.work] else []
+        parts += [f"{self.whole}rounds"] if self.whole else []
         return "-".join(parts)
 
     @property
@@ -89,6 +93,9 @@ def grid() -> list[Cell]:
     for rank in (4, 16, 64):
         cells += [Cell("next_word", 100, "sotto", *how, rank=rank) for how in (("none", 0), ("distributed", 3))]
     cells += [Cell("mnist", 1000, "sotto-workers", "distributed", parties) for parties in (2, 5)]
+    cells += [
+        Cell("mnist", 10_000, "sotto-workers", "distributed", parties, "stored", whole=WHOLE) for parties in (0, 3)
+    ]
     return cells
 
 
@@ -100,16 +107,16 @@ def _distributed(work: str, clients: int, inputs: str) -> list[Cell]:
 def _kept(cell: Cell) -> bool:
     """Whether a cell of the largest sizes is measured; what the smaller sizes show well enough is not."""
     if cell.framework == "flower":
-        return cell.privacy == "none"
+        return cell.privacy == "central"
     return cell.framework in ("pfl-processes", "sotto-workers")
 
 
 def rounds_of(cell: Cell) -> int:
     """Measured rounds of a cell; one where a round takes long."""
-    return _ROUNDS.get((cell.work, cell.clients), 1)
+    return cell.whole or _ROUNDS.get((cell.work, cell.clients), 1)
 
 
 def shrunk(cells: list[Cell]) -> list[Cell]:
     """The same cells with few clients, to see whether everything runs."""
     small = {("mnist", 100): 20, ("mnist", 1000): 100, ("mnist", 10_000): 200, ("next_word", 100): 8}
-    return [replace(cell, clients=small.get((cell.work, cell.clients), 20)) for cell in cells]
+    return [replace(cell, clients=small.get((cell.work, cell.clients), 20), whole=min(cell.whole, 3)) for cell in cells]

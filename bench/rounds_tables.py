@@ -53,7 +53,7 @@ def rounds_page(part: dict[str, Any]) -> str:
         main = [row for row in chosen if row["inputs"] == "raw" and _ordinary(row)]
         if main:
             lines += [f"## {words}", "", *_rows_table(main), ""]
-    stored = [row for row in part["rows"] if row["inputs"] == "stored"]
+    stored = [row for row in part["rows"] if row["inputs"] == "stored" and _ordinary(row)]
     if stored:
         lines += ["## With the frozen layers' results stored", ""]
         lines += [
@@ -62,16 +62,21 @@ def rounds_page(part: dict[str, Any]) -> str:
             *_rows_table(stored),
             "",
         ]
-    grown = [row for row in part["rows"] if not _ordinary(row)]
+    grown = [row for row in part["rows"] if not _ordinary(row) and not row.get("whole")]
     if grown:
         lines += ["## Sotto by adapter rank and number of parties", "", *_rows_table(grown, growth=True), ""]
+    whole = [row for row in part["rows"] if row.get("whole") and seconds_of(row) is not None]
+    if whole:
+        lines += ["## Whole runs", "", *_whole_runs(whole), ""]
+    if part.get("arithmetic"):
+        lines += ["## What arithmetic allows", "", *_arithmetic(part), ""]
     if part["equal_work"]:
         lines += ["## Equal work", "", *_equal(part), ""]
     return "\n".join(lines)
 
 
 def _ordinary(row: Row) -> bool:
-    return row["rank"] == RANKS[row["work"]] and row["parties"] in (0, 3)
+    return row["rank"] == RANKS[row["work"]] and row["parties"] in (0, 3) and not row.get("whole")
 
 
 def _versions(rows: list[Row]) -> dict[str, str]:
@@ -107,6 +112,57 @@ def _rows_table(rows: list[Row], growth: bool = False) -> list[str]:
             f"{max(run['load'] for run in runs):.1f}", "; ".join(filter(None, why)),
         ])  # fmt: skip
     return _table(header, table)
+
+
+def _whole_runs(rows: list[Row]) -> list[str]:
+    """Every round of a run, the first one too; inputs as in the tables above."""
+    table = []
+    for row in rows:
+        for run in row["runs"]:
+            seconds = [run["first"], *run["seconds"]]
+            slowest = sorted(run["seconds"])[math.ceil(0.95 * len(run["seconds"])) - 1]
+            table.append([
+                f"{row['clients']:,}", row["work"], row["inputs"], row["privacy"], row["guarantee"], len(seconds),
+                f"{math.fsum(seconds) / 60:.1f}", f"{statistics.median(run['seconds']):.3g}", f"{slowest:.3g}",
+                f"{run['peak_mib']:.0f}",
+            ])  # fmt: skip
+    header = [
+        "clients", "work", "inputs", "privacy", "guarantee", "rounds", "minutes", "s a round", "95 % below", "peak MiB",
+    ]  # fmt: skip
+    return _table(header, table)
+
+
+def _arithmetic(part: dict[str, Any]) -> list[str]:
+    """Operations of a step, and the clients a second that they allow, beside the fastest of each framework."""
+    table = []
+    for counted in part["arithmetic"]:
+        bound = counted["rate"] / counted["operations"]
+        row = [
+            counted["work"],
+            counted["inputs"],
+            counted["rank"],
+            f"{counted['operations'] / 1e9:.3g}",
+            f"{bound:.3g}",
+        ]
+        for names in (("pfl", "pfl-processes"), ("flower",), ("sotto", "sotto-workers")):
+            speeds = [
+                other["clients"] / seconds
+                for other in part["rows"]
+                if other["framework"] in names
+                and all(other[key] == counted[key] for key in ("work", "inputs", "rank"))
+                and (seconds := seconds_of(other))
+            ]
+            row.append(f"{100 * max(speeds) / bound:.0f} %" if speeds else "")
+        table.append(row)
+    rates = ", ".join(dict.fromkeys(f"{row['rate'] / 1e9:.0f}" for row in part["arithmetic"]))
+    header = ["work", "inputs", "rank", "GFLOP a client", "clients/s at most", "pfl", "Flower", "Sotto"]
+    return [
+        f"Operations of a local step (matrix products, convolutions, attention, as PyTorch counts them), and how many "
+        f"clients a second they allow at this machine's rate for a large float32 matrix product ({rates} GFLOP/s, as "
+        "measured for each row); then the share of that which the fastest row of each framework reaches.",
+        "",
+        *_table(header, table),
+    ]
 
 
 def _equal(part: dict[str, Any]) -> list[str]:

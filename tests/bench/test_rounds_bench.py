@@ -13,6 +13,7 @@ import torch
 
 from bench import rounds, rounds_prepare
 from bench.rounds import TOLERANCE, Bench, check_equal_work, difference, main
+from bench.rounds_arithmetic import matrix_rate, operations_of_step
 from bench.rounds_cells import FRAMEWORKS, Cell, grid, shrunk
 from bench.rounds_process import descendants, proportional_mib, run_cell
 from bench.rounds_report import Task, task_of
@@ -191,6 +192,10 @@ def test_the_command_goes_on_where_it_stopped_and_draws_what_it_has(tmp_path, mo
         "work": cell.work, "inputs": cell.inputs, "framework": cell.framework, "difference": 0.0, "equal": True,
         "checks": [{"clients": 1, "rounds": 2, "difference": 0.0, "moved": 0.1}],
     })  # fmt: skip
+    monkeypatch.setattr(rounds, "_count_arithmetic", lambda bench, cells, part: part["arithmetic"].extend(
+        [] if part["arithmetic"] else
+        [{"work": "mnist", "inputs": "raw", "rank": 16, "operations": 2 * 10**8, "rate": 4e11}]
+    ))  # fmt: skip
     command = ["--out", str(tmp_path), "--scratch", str(tmp_path), "--pfl-python", "p", "--flower-python", "f"]
     assert main([*command, "--cells", "mnist-1000-*-none"]) == 0
     assert len(timed) == 5
@@ -205,7 +210,20 @@ def test_the_command_goes_on_where_it_stopped_and_draws_what_it_has(tmp_path, mo
     guarantee = "server and all but one of 3 parties"
     assert f"| 1,000 | Sotto, a worker a core | distributed | {guarantee} | 1 | 60 | 1e+03 | 300 | 2 |" in page
     assert "more than 240 s" in page
+    assert "| 10,000 | mnist | stored | distributed | server and all but one of 3 parties | 3 | 0.2 | 1 | 1.5 |" in page
+    # 10,000 clients a second are 500 % of the 2,000 that these invented numbers allow.
+    assert "| mnist | raw | 16 | 0.2 | 2e+03 | 500 % |  | 500 % |" in page
     assert {file.name for file in tmp_path.iterdir()} == {"rounds.json", "rounds.md", "rounds.png"}
+
+
+def test_the_operations_of_a_step_are_those_of_its_products(tmp_path, monkeypatch):
+    work = load_work(image_work(tmp_path, monkeypatch, stored=True))
+    (_, images, components), classes, rank = work.records()[0].shape, 10, work.rank
+    forward = components * classes + components * rank + rank * classes
+    # Backwards: the gradients of A and B, and what comes to A from B.
+    backward = components * rank + rank * classes + rank * classes
+    assert operations_of_step(work) == 2 * images * (forward + backward)
+    assert matrix_rate() > 1e8
 
 
 def test_a_figure_is_drawn_of_a_single_cell(tmp_path):
