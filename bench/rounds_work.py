@@ -75,8 +75,8 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images `[b, 1, h, w]` or of their stored features `[b, components]`."""
         if images.dim() == 4:
-            maps = F.max_pool2d(F.relu(self.conv1(images)), 2)
-            maps = F.adaptive_max_pool2d(F.relu(self.conv2(maps)), self.grid)
+            maps = F.relu(F.max_pool2d(self.conv1(images), 2))
+            maps = F.relu(F.adaptive_max_pool2d(self.conv2(maps), self.grid))
             pooled = torch.flatten(maps, 1)
             pooled = F.layer_norm(pooled, pooled.shape[1:])
             images = F.rms_norm((pooled - self.center) @ self.whitening, (self.fc.in_features,), eps=1e-6)
