@@ -20,7 +20,7 @@ federation: {{clients: 4, rounds: 3, n_min: 3, sample_rate: 0.5}}
 privacy: {{noise_multiplier: 1.0, delta: 1.0e-3, insecure_seed: 1}}
 aggregation: {{deployment: {deployment}, retries: 3}}
 engine: {{name: flower, threads: 1}}
-flower: {{relay: aggregators, timeout_s: 150, connect_s: 150}}
+flower: {{relay: aggregators, timeout_s: 150, connect_s: 150, settle_s: 150}}
 """
 
 
