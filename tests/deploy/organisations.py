@@ -38,7 +38,10 @@ def tool(name):
 
 
 class Organisations:
-    """Everything of one deployment, on its `hosts`: clients' SuperNodes, one beside each party, SuperLink, daemons."""
+    """Everything of one deployment, on its `hosts`: clients' SuperNodes, one beside each party, SuperLink, daemons.
+
+    Without clients' hosts the SuperLink simulates all SuperNodes, and the clients share a cohort's key.
+    """
 
     def __init__(self, folder, config, n_min, hosts):
         self.folder, self.hosts = folder, hosts
@@ -52,7 +55,7 @@ class Organisations:
             made.write(folder / f"org-{client}" / f"client-{client}")
             roster[client] = made.public
         addresses = [(host.address, port) for host, port in zip(hosts.parties, self.party_ports, strict=True)]
-        create_deployment(folder / "deployment", addresses, Policy(n_min=n_min, timeout_s=60.0), roster)
+        create_deployment(folder / "deployment", addresses, Policy(n_min=n_min, timeout_s=60.0), roster or None)
         write_tls(folder, hosts.leader.address)
         self.link_address = f"{hosts.leader.address}:{self.link}"
         self.home = folder / "flwr"
@@ -115,14 +118,14 @@ class Organisations:
             self.hosts.leader,
             tool("flower-superlink"),
             *tls,
-            "--enable-supernode-auth",
+            "--enable-supernode-auth" if self.clients else "--simulation",
             "--disable-runtime-dependency-installation",
             "--host",
             "0.0.0.0",
             "--port",
             str(self.link),
         )
-        connect = self.hosts.clients[0].command(
+        connect = self.hosts.parties[0].command(
             sys.executable, "-c", CONNECT, self.hosts.leader.address, str(self.link)
         )
         deadline = time.monotonic() + 90
@@ -202,12 +205,13 @@ class Organisations:
         raise AssertionError(f"{name} does not come back: {self.log(name)[-2000:]}")
 
     def node_names(self):
+        if not self.clients:
+            return []
         return [*(f"client-{n}" for n in range(self.clients)), *(f"aggregator-{n}" for n in range(self.parties))]
 
-    def run(self, out, **settings):
-        given = {"config": str(self.config), "out": str(out), **settings}
-        text = " ".join(f"{key}={json.dumps(value)}" for key, value in given.items())
-        return self.flwr("run", str(ROOT / "deploy"), "loop", "--run-config", text)
+    def run(self, out, *options):
+        text = f"config={json.dumps(str(self.config))} out={json.dumps(str(out))}"
+        return self.flwr("run", str(ROOT / "deploy"), "loop", "--run-config", text, *options)
 
     def signal(self, name, number):
         with contextlib.suppress(ProcessLookupError):
