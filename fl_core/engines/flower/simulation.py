@@ -100,7 +100,7 @@ def simulate(simulated: Simulated, work: Callable[[Relay], Result]) -> Result:
     """Run `work` as the ServerApp of a simulation.
 
     It ends soon after `work` does, whatever the clients do: Flower waits for every answer that it asked for, so actors
-    that are still at one are ended.
+    that are still at one are ended. Until then a client that hangs keeps an actor, of which there is one a core.
 
     Args:
         simulated: the virtual nodes.
@@ -178,6 +178,7 @@ def _node_in_actor(simulated: Simulated, actors: Path, context: Context) -> Node
 def _end(engine: threading.Thread, actors: Path) -> None:
     """Wait for Flower's engine, and end the actors that keep it."""
     engine.join(_GRACE_S)
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)  # it would log each answer that will not come now
     deadline = time.monotonic() + _STOP_S
     while engine.is_alive() and time.monotonic() < deadline:
         for handle in actors.iterdir():
