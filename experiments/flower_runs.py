@@ -22,14 +22,17 @@ from secagg.smpc import SmpcAggregator
 __all__ = ["flower_rounds", "refuse_missing_flower", "spool_folder"]
 
 
-def refuse_missing_flower(config: RunConfig) -> None:
-    """Refuse a run that asks for Flower where it is not installed.
+def refuse_missing_flower(config: RunConfig, simulated: bool) -> None:
+    """Refuse a run that asks for Flower where it, or for a simulation Ray, is not installed.
 
     Raises:
         ConfigError: naming what to install.
     """
-    if config.engine.name == "flower" and importlib.util.find_spec("flwr") is None:
-        raise ConfigError("engine.name is 'flower', but Flower is not installed; install Sotto's extra `flower`")
+    if config.engine.name != "flower":
+        return
+    for module, name in (("flwr", "Flower"), ("ray", "Ray, on which Flower simulates,")):
+        if importlib.util.find_spec(module) is None and (simulated or module == "flwr"):
+            raise ConfigError(f"engine.name is 'flower', but {name} is not installed; install Sotto's extra `flower`")
 
 
 @contextlib.contextmanager

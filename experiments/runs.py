@@ -59,7 +59,7 @@ def execute(
     Raises:
         SottoError: for everything that a user or operator can mend.
     """
-    refuse_missing_flower(config)
+    refuse_missing_flower(config, simulated=relay is None)
     keep_freed_memory()
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)

@@ -9,7 +9,7 @@ never for a server.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 from fl_core.adaptive_clipping import RoundClip, signed_bits
 from fl_core.client import local_updates
 from fl_core.client_gradients import bytes_of_sample
-from fl_core.cohort_size import cohorts, samples_together
+from fl_core.cohort_size import samples_together
 from fl_core.config import RunConfig
 from fl_core.private_gradient import PrivateGradient
 from fl_core.sampling import poisson_coin, poisson_sample
@@ -28,7 +28,7 @@ from fl_core.task import FederatedTask
 from kernels import clip_and_sum_counted, clip_rows, squared_norms
 from secagg.randomness import Keystream
 
-__all__ = ["Contributions", "Diagnostics", "cohort_contributions", "contributions"]
+__all__ = ["Contributions", "Diagnostics", "cohort_contributions"]
 
 
 @dataclass
@@ -73,30 +73,6 @@ class Contributions:
     totals: NDArray[np.int64]
 
 
-def contributions(
-    task: FederatedTask,
-    theta: Tensor,
-    clients: Sequence[int],
-    streams: Sequence[Keystream],
-    config: RunConfig,
-    clip: RoundClip,
-    diagnostics: Diagnostics,
-) -> Iterator[Contributions]:
-    """Contributions of `clients`, cohort after cohort and in order; the adapter must already hold `theta`.
-
-    Args:
-        task: model, records, loss.
-        theta: broadcast adapter `[p]`.
-        clients: ids of the clients that are there this round.
-        streams: each client's own keystream of this round; only its coins are drawn here.
-        config: unit, sampling rate, batch sizes, cohorts.
-        clip: norm, grid, and adaptive clipping's bit, which then is the last coordinate.
-        diagnostics: counters, updated in place.
-    """
-    for part in cohorts(task, clients, config):
-        yield cohort_contributions(task, theta, clients[part], streams[part], config, clip, diagnostics)
-
-
 def cohort_contributions(
     task: FederatedTask,
     theta: Tensor,
@@ -107,12 +83,17 @@ def cohort_contributions(
     diagnostics: Diagnostics,
     summed: bool = False,
 ) -> Contributions:
-    """Contributions of one cohort (a slice that `cohorts` gives) by itself.
+    """Contributions of one cohort; the adapter must already hold `theta`.
 
     Args:
+        task: model, records, loss.
+        theta: broadcast adapter `[p]`.
+        clients: ids of the cohort's clients, a slice that `fl_core.cohort_size.cohorts` gives of those that are there.
+        streams: each client's own keystream of this round; only its coins are drawn here.
+        config: unit, sampling rate, batch sizes.
+        clip: norm, grid, and adaptive clipping's bit, which then is the last coordinate.
+        diagnostics: counters, updated in place.
         summed: only their sum is wanted, one row: the same bits, and no client's vector is kept.
-
-    Other arguments as for `contributions`.
     """
     if config.privacy.unit == "example":
         totals = _example_totals(task, clients, streams, config, clip, diagnostics, summed)

@@ -3,11 +3,11 @@
 Takes the configuration and shapes, never the machine's free memory: cohorts decide how sums are rounded, and a run must
 be repeatable, on another machine and by several processes that share a round's cohorts.
 
-More rows at once were not slower on a CPU (one thread of a busy one; speed against PEFT's layers, one client at a
-time): 16, 64, 256 and 1,024 rows gave 1.2, 3.5, 6.5 and 8.7 for an adapter behind kept features. The CNN with all
-layers adapted stayed at 1.6 from 64 rows on, a GPT-2 of the shipped base's size at about 1.9 from 256, DistilGPT2 at
-1.7 from 32. So the defaults bound memory, not speed: 1,024 rows for small models, 1 GiB for language models (some 450
-and 90 sequences of 20 tokens of those two).
+More rows at once were no slower where that was measured: on one thread of a busy CPU, in speed against PEFT's layers
+one client at a time, 16, 64, 256 and 1,024 rows gave 1.2, 3.5, 6.5 and 8.7 for an adapter behind kept features. The
+CNN with all layers adapted stayed at 1.6 from 64 rows on, a GPT-2 of the shipped base's size at about 1.9 from 256,
+DistilGPT2 at 1.7 from 32. So the defaults bound memory, not speed: 1,024 rows for small models, 1 GiB for language
+models (some 450 and 90 sequences of 20 tokens of those two).
 """
 
 from __future__ import annotations

@@ -199,7 +199,9 @@ class FlowerConfig:
 
     nodes: int | None = None  # virtual SuperNodes of a simulation, which share the clients; default: one a client
     timeout_s: float = 600.0  # longest wait for a round's messages; who has not answered by then is not in the sum
-    connect_s: float = 300.0  # longest wait, before the first round, for SuperNodes of federation.n_min clients
+    connect_s: float = 300.0  # longest wait, before the first round, for SuperNodes
+    # once federation.n_min clients are there: longest wait for one more of the others, who join in a later round else
+    settle_s: float = 30.0
     # coordinator (the ServerApp hands sealed parts to the parties) | aggregators (SuperNodes with role "aggregator",
     # one beside each party, drop them into its spool)
     relay: str = "coordinator"

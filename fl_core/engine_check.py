@@ -50,8 +50,8 @@ def _check_flower(config: RunConfig, need: _Need) -> None:
         w.nodes,
         f"1 to federation.clients ({f.clients}), or null for one a client",
     )
-    need(_positive(w.timeout_s), "flower.timeout_s", w.timeout_s, "seconds above 0")
-    need(_positive(w.connect_s), "flower.connect_s", w.connect_s, "seconds above 0")
+    for key, value in (("timeout_s", w.timeout_s), ("connect_s", w.connect_s), ("settle_s", w.settle_s)):
+        need(_positive(value), f"flower.{key}", value, "seconds above 0")
     if config.engine.name != "flower":
         return
     for possible, because, instead in (

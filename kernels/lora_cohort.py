@@ -59,9 +59,9 @@ def cohort_conv2d(
 ) -> Tensor:
     """`y + scaling B_i(A_i(x))` for the images of client i.
 
-    One small convolution a client: over clients as groups of one convolution, torch was 2 to 4 times slower on a CPU
-    (8 to 32 images a client), and backends may compute groups as blocks of a dense product, in which one client's
-    infinity times another's zero is not a number.
+    One small convolution a client: over clients as groups of one convolution, torch was slower on a CPU when measured,
+    and backends may compute groups as blocks of a dense product, in which one client's infinity times another's zero is
+    not a number.
 
     Args:
         y: the base convolution's output `[g b, c_out, h', w']`.

@@ -65,8 +65,6 @@ def work(
             send(0, {"kind": "ready", "frozen": frozen_digest(task.model), "records": task.records})
             while True:
                 header, payload = receive(0)
-                if header is None:
-                    return
                 _answer(task, config, plan, request_from_wire(header, payload), rank, workers)
         except SottoError as error:
             send(0, {"kind": "refused", "reason": str(error)})
@@ -85,16 +83,18 @@ def _answer(
     load_flat_adapter(task.model, asked.theta)
     for part in cohorts(task, asked.present, config)[rank - 1 :: workers]:
         batch: list[SealedMessage] = []
+        held = 0  # bytes in it
         for item in cohort_items(task, config, plan, request, asked.present[part]):
             if isinstance(item, ClientMessage) and request.key_folder is not None:
                 batch.append(seal(item, asked.spec, *load_cohort(request.key_folder)))
-                if sum(sealed.size for sealed in batch) >= _BATCH_BYTES:
+                held += batch[-1].size
+                if held >= _BATCH_BYTES:
                     _send_sealed(batch)
-                    batch = []
+                    batch, held = [], 0
                 continue
             if batch:
                 _send_sealed(batch)
-                batch = []
+                batch, held = [], 0
             _send_item(item)
 
 

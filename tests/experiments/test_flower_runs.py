@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+
+from experiments.flower_runs import refuse_missing_flower
+from fl_core.config import ConfigError
+from fl_core.config_file import load_config
 
 SMALL = [
     "experiments/configs/demo.yaml",
@@ -27,6 +32,7 @@ NO_FLOWER = importlib.util.find_spec("flwr") is None
         ("flower.nodes=5", "flower.nodes is 5; allowed: 1 to federation.clients (4)"),
         ("flower.timeout_s=0", "flower.timeout_s is 0.0; allowed: seconds above 0"),
         ("flower.connect_s=.inf", "flower.connect_s is inf; allowed: seconds above 0"),
+        ("flower.settle_s=-1", "flower.settle_s is -1.0; allowed: seconds above 0"),
         ("aggregation.backend=plaintext", "engine.name is 'flower' while aggregation.backend is plaintext"),
         ("privacy.trust=central", "engine.name is 'flower' while privacy.trust is central"),
         ("simulation.noise=aggregate", "engine.name is 'flower' while simulation.noise is 'aggregate'"),
@@ -40,6 +46,16 @@ def test_what_flower_cannot_do_is_refused_in_a_sentence(mistake, tmp_path, overr
 def test_a_run_under_flower_without_flower_says_what_to_install(mistake, tmp_path):
     assert "extra `flower`" in mistake("run", *SMALL, "engine.name=flower", "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("missing", "simulated", "refused"), [("flwr", False, "Flower is"), ("ray", True, "Ray, on")])
+def test_what_is_missing_is_named_and_a_deployment_needs_no_ray(monkeypatch, missing, simulated, refused):
+    config = load_config(Path(SMALL[0]), ["engine.name=flower"])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else object())
+    with pytest.raises(ConfigError, match=f"{refused}.* not installed; install Sotto's extra `flower`"):
+        refuse_missing_flower(config, simulated)
+    if missing == "ray":
+        refuse_missing_flower(config, simulated=False)
 
 
 @pytest.mark.slow

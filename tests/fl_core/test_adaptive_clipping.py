@@ -24,7 +24,7 @@ from fl_core.adaptive_clipping import (
     signed_bits,
 )
 from fl_core.checkpoint import latest_checkpoint, save_checkpoint
-from fl_core.cohort import Diagnostics, contributions
+from fl_core.cohort import Diagnostics, cohort_contributions
 from fl_core.config import PrivacyConfig
 from fl_core.config_check import _FARTHEST
 from fl_core.privacy.ledger import read_ledger, summarise_ledger
@@ -164,8 +164,8 @@ def _totals(config, clip, poison=None):
     task = tiny_task(config, poison)
     clients = list(range(8))
     streams = [Keystream.seeded(0).child(client) for client in clients]
-    parts = contributions(task, flat_adapter(task.model), clients, streams, config, clip, Diagnostics())
-    return np.concatenate([part.totals for part in parts])
+    theta = flat_adapter(task.model)
+    return cohort_contributions(task, theta, clients, streams, config, clip, Diagnostics()).totals
 
 
 @pytest.mark.parametrize("unit", ["example", "client"])

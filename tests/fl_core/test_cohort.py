@@ -9,7 +9,8 @@ from scipy import stats
 
 from fl_core.adapters import flat_adapter
 from fl_core.adaptive_clipping import RoundClip
-from fl_core.cohort import Diagnostics, cohort_contributions, contributions
+from fl_core.cohort import Diagnostics, cohort_contributions
+from fl_core.cohort_size import cohorts
 from fl_core.sampling import poisson_coin, poisson_sample
 from secagg.randomness import Keystream
 from tests.fl_core.tiny import tiny_config, tiny_task
@@ -22,12 +23,11 @@ def totals(config, clients, task=None):
     root = Keystream.seeded(0)
     streams = [root.child(client) for client in clients]
     seen = Diagnostics()
-    parts = contributions(
-        task, flat_adapter(task.model), clients, streams, config, RoundClip(config.privacy.clip_norm, SCALE), seen
-    )
+    theta, clip = flat_adapter(task.model), RoundClip(config.privacy.clip_norm, SCALE)
     found = {}
-    for part in parts:
-        found.update(zip(part.clients, part.totals, strict=True))
+    for part in cohorts(task, clients, config):
+        given = cohort_contributions(task, theta, clients[part], streams[part], config, clip, seen)
+        found.update(zip(given.clients, given.totals, strict=True))
     return found, seen
 
 

@@ -67,7 +67,7 @@ class GridRelay:
         return list(self._grid.get_node_ids())
 
     def ask(
-        self, questions: Questions, seconds: float, more: Callable[[], Questions] | None = None
+        self, questions: Questions, seconds: float, more: Callable[[], Questions | None] | None = None
     ) -> Iterator[tuple[int, dict[str, Any] | None]]:
         """See `Relay.ask`."""
         deadline, asked_more = time.monotonic() + seconds, time.monotonic()
@@ -77,7 +77,10 @@ class GridRelay:
             if self._stop.is_set():
                 raise KeyboardInterrupt
             if more and time.monotonic() - asked_more > _MORE_S:
-                waiting |= self._push(more(), deadline - time.monotonic())
+                added = more()
+                if added is None:
+                    return
+                waiting |= self._push(added, deadline - time.monotonic())
                 asked_more = time.monotonic()
             for question in list(waiting):
                 answered, answer = self._pull(question)

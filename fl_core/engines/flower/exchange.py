@@ -44,7 +44,7 @@ class Relay(Protocol):
         """Ids of the nodes that are connected."""
 
     def ask(
-        self, questions: Questions, seconds: float, more: Callable[[], Questions] | None = None
+        self, questions: Questions, seconds: float, more: Callable[[], Questions | None] | None = None
     ) -> Iterator[tuple[int, dict[str, Any] | None]]:
         """Put each node its question; yield answers as they come, until all are there or the time is over.
 
@@ -54,8 +54,8 @@ class Relay(Protocol):
         Args:
             questions: by node.
             seconds: longest wait.
-            more: called now and then while waiting, for questions to nodes that have come since; the time is used up
-                then, unless the caller stops listening.
+            more: called now and then while waiting, for questions to nodes that have come since; None ends the wait.
+                The time is used up with it, unless the caller stops listening.
         """
 
 

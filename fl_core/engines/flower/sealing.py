@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fl_core.adapters import flat_adapter, load_flat_adapter
 from fl_core.broadcast import broadcast_digest, frozen_digest
-from fl_core.cohort import Diagnostics, contributions
+from fl_core.cohort import Diagnostics, cohort_contributions
 from fl_core.config import RunConfig
 from fl_core.engines.flower.exchange import Facts, Refusal, Value, take
 from fl_core.privacy_plan import plan_privacy
@@ -70,7 +70,7 @@ class Sealing:
         for client, key in signing.items():
             own = stream.child("client", client)
             # Each client by itself, whoever else this node stands for; what Diagnostics sees is thrown away.
-            (part,) = contributions(self._task, theta, [client], [own], config, clip, Diagnostics())
+            part = cohort_contributions(self._task, theta, [client], [own], config, clip, Diagnostics())
             message = noisy_message(spec, client, part.totals[0], plan.noise, parties, own)
             for party, sealed in enumerate(seal(message, spec, self._deployment, key).parts):
                 answer[f"{client}.{party}"] = sealed

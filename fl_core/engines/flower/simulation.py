@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +22,7 @@ from typing import TypeVar
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+import ray
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
@@ -36,6 +40,7 @@ __all__ = ["Simulated", "simulate"]
 Result = TypeVar("Result")
 
 _STOP_S = 60.0  # longest wait for the round loop to notice that it was interrupted
+_GRACE_S = 5.0  # for clients that still compute once nobody needs their answers
 
 # Of this process, which is an actor: a task is built once, not once a message.
 _tasks: dict[str, FederatedTask] = {}
@@ -94,6 +99,9 @@ class Simulated:
 def simulate(simulated: Simulated, work: Callable[[Relay], Result]) -> Result:
     """Run `work` as the ServerApp of a simulation.
 
+    It ends soon after `work` does, whatever the clients do: Flower waits for every answer that it asked for, so actors
+    that are still at one are ended. Until then a client that hangs keeps an actor, of which there is one a core.
+
     Args:
         simulated: the virtual nodes.
         work: what the ServerApp does.
@@ -101,9 +109,10 @@ def simulate(simulated: Simulated, work: Callable[[Relay], Result]) -> Result:
     Raises:
         Whatever `work` raises; KeyboardInterrupt after `work` has stopped too.
     """
-    stop, done = threading.Event(), threading.Event()
+    stop, done, woken = threading.Event(), threading.Event(), threading.Event()
     results: list[Result] = []
     errors: list[BaseException] = []
+    failures: list[BaseException] = []
 
     def main(grid: Grid, _: Context) -> None:
         try:
@@ -112,31 +121,72 @@ def simulate(simulated: Simulated, work: Callable[[Relay], Result]) -> Result:
             errors.append(error)
         finally:
             done.set()
+            woken.set()
 
     app = ServerApp()
     app.main()(main)
 
-    logging.getLogger("flwr").setLevel(logging.ERROR)  # its log would run through the progress
-    init = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        # Actors inherit it: with as many threads as elsewhere a client's floats are rounded as elsewhere.
-        with _environment("OMP_NUM_THREADS", str(simulated.config.engine.threads or 1)):
+    def run(actors: Path) -> None:
+        init = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+        try:
             run_simulation(
                 server_app=app,
-                client_app=client_app(simulated.node),
+                client_app=client_app(partial(_node_in_actor, simulated, actors)),
                 num_supernodes=simulated.nodes,
                 backend_config={"init_args": init, "client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
             )
-    except BaseException as error:
-        stop.set()
-        done.wait(_STOP_S)  # the round loop writes its checkpoint first
-        if isinstance(error, Exception) and not any(isinstance(found, Exception) for found in errors):
-            raise SottoError(f"Flower's simulation engine failed: {error}") from error
-        if not isinstance(error, Exception):
-            raise
-    if errors:
-        raise errors[0]
-    return results[0]
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            woken.set()
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # its log would run through the progress
+    with (
+        tempfile.TemporaryDirectory(prefix="sotto-actors-") as name,
+        # Actors inherit it: with as many threads as elsewhere a client's floats are rounded as elsewhere.
+        _environment("OMP_NUM_THREADS", str(simulated.config.engine.threads or 1)),
+    ):
+        actors = Path(name)
+        # In a thread: an interruption must not hit Flower and Ray wherever they are.
+        engine = threading.Thread(target=run, args=(actors,), name="flower-engine", daemon=True)
+        engine.start()
+        try:
+            woken.wait()
+        finally:
+            stop.set()
+            done.wait(_STOP_S)  # the round loop writes its checkpoint first
+            _end(engine, actors)
+    if results:
+        return results[0]
+    for error in errors:
+        if isinstance(error, Exception):
+            raise error
+    raise SottoError(f"Flower's simulation engine failed: {failures[0] if failures else 'it ended early'}")
+
+
+def _node_in_actor(simulated: Simulated, actors: Path, context: Context) -> Node:
+    """A context's node; the process that computes it leaves a handle in `actors`, by which it can be ended."""
+    mine = ray.get_runtime_context()
+    handle = actors / mine.get_actor_id()
+    if not handle.exists():
+        whole = handle.with_suffix(".new")
+        whole.write_bytes(ray.cloudpickle.dumps(mine.current_actor))
+        whole.rename(handle)
+    return simulated.node(context)
+
+
+def _end(engine: threading.Thread, actors: Path) -> None:
+    """Wait for Flower's engine, and end the actors that keep it."""
+    engine.join(_GRACE_S)
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)  # it would log each answer that will not come now
+    deadline = time.monotonic() + _STOP_S
+    while engine.is_alive() and time.monotonic() < deadline:
+        for handle in actors.iterdir():
+            # Since it was listed, one may have ended by itself, or all of Ray.
+            with contextlib.suppress(Exception):
+                if ray.is_initialized() and not handle.suffix:
+                    ray.kill(ray.cloudpickle.loads(handle.read_bytes()))
+        engine.join(_GRACE_S)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ in the sum. Parts are opaque here: whether one belongs to the round is for the p
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -52,14 +53,21 @@ class FlowerClients:
     def connect(self) -> None:
         """Wait for nodes of n_min clients, and with `flower.relay: aggregators` for a node beside every party.
 
+        Of more clients as many as come without a pause of `flower.settle_s`; others join in the round after they came.
+
         Raises:
             AggregationError: if they have not come within `flower.connect_s`.
         """
         wanted = self._config.federation.clients
-        # All that come in time, for the first round; at its end as many as a sum needs are enough.
-        self._discover(lambda: len(self._owners()) >= wanted and not self._missing_ranks())
+
+        def there(clients: int) -> bool:
+            return len(self._owners()) >= clients and not self._missing_ranks()
+
+        self._discover(lambda: there(wanted), lambda: there(self._config.n_min))
         self._require_ranks(AggregationError)
         found = len(self._owners())
+        if self._config.n_min <= found < wanted:
+            self._note(f"{found} of {wanted} clients are there; who comes later joins in the round after")
         if found < self._config.n_min:
             raise AggregationError(
                 f"nodes of {found} clients connected within {self._config.flower.connect_s:g} s; "
@@ -204,19 +212,30 @@ class FlowerClients:
     def _strangers(self) -> list[int]:
         return [node for node in self._relay.nodes() if node not in self._clients and node not in self._shims]
 
-    def _discover(self, enough: Callable[[], bool]) -> None:
-        """Ask every node that has not said so who it is, and whoever comes; no longer than `flower.connect_s`."""
+    def _discover(self, enough: Callable[[], bool], acceptable: Callable[[], bool] = lambda: False) -> None:
+        """Ask every node that has not said so who it is, and whoever comes; no longer than `flower.connect_s`.
+
+        Args:
+            enough: ends it at once.
+            acceptable: ends it when nobody has said anything new for `flower.settle_s`.
+        """
         asked: set[int] = set()
+        learned = time.monotonic()
 
         def newcomers() -> Questions:
             fresh = [node for node in self._strangers() if node not in asked]
             asked.update(fresh)
             return {node: (HELLO, {}) for node in fresh}
 
+        def more() -> Questions | None:
+            settled = time.monotonic() - learned > self._config.flower.settle_s
+            return None if settled and acceptable() else newcomers()
+
         if enough():
             return
-        for node, answer in self._relay.ask(newcomers(), self._config.flower.connect_s, newcomers):
+        for node, answer in self._relay.ask(newcomers(), self._config.flower.connect_s, more):
             self._learn(node, answer)
+            learned = time.monotonic()
             if enough():
                 return
 

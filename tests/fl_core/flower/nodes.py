@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from pathlib import Path
 
@@ -47,6 +48,27 @@ class Relay:
             if found is not self.SILENT:
                 self.received.append((node, kind, found))
                 yield node, found
+
+
+class PatientRelay(Relay):
+    """Asks whoever comes until the time is over or it is told to stop (`told`); `pause(number)` happens in between."""
+
+    def __init__(self, nodes, pause=lambda number: None):
+        super().__init__(nodes)
+        self.pause, self.told = pause, False
+
+    def ask(self, questions, seconds, more=None):
+        yield from super().ask(questions, seconds)
+        deadline, pauses = time.monotonic() + seconds, 0
+        while more and time.monotonic() < deadline:
+            self.pause(pauses)
+            pauses += 1
+            added = more()
+            if added is None:
+                self.told = True
+                return
+            yield from super().ask(added, seconds)
+            time.sleep(0.02)
 
 
 def client_nodes(config, aggregator, build=tiny_task, count=None):

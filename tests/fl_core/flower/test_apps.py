@@ -86,6 +86,12 @@ def test_newcomers_are_asked_while_others_are_waited_for():
     assert heard == [1, 2]
 
 
+def test_the_wait_ends_when_there_is_nothing_more_to_ask():
+    relay = GridRelay(Grid({1: records_of({"role": "client"}), 2: None}))
+    heard = dict(relay.ask({node: (HELLO, {}) for node in (1, 2)}, 250.0, lambda: None))
+    assert heard == {1: {"role": "client"}}
+
+
 def test_an_interruption_ends_the_wait():
     stop = threading.Event()
     stop.set()

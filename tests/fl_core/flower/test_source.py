@@ -15,7 +15,9 @@ from fl_core.tracking import read_metrics
 from secagg.envelopes import part_bytes
 from secagg.errors import AggregationError
 from secagg.smpc import SmpcAggregator
-from tests.fl_core.flower.nodes import Relay, client_nodes, flower_config, run_rounds
+from tests.fl_core.flower.nodes import PatientRelay, Relay, client_nodes, flower_config, run_rounds
+
+FIVE = {"clients": 5, "rounds": 3, "n_min": 3, "sample_rate": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,35 @@ def test_a_node_that_comes_later_joins_in_the_round_after(tmp_path, aggregator):
     relay.change = change
     run_rounds(tmp_path / "run", config, aggregator, relay)
     assert survivors(tmp_path / "run") == [3, 3, 4]
+
+
+def test_once_enough_clients_are_there_the_others_are_waited_for_briefly_and_join_later(tmp_path, aggregator):
+    config = flower_config("flower.connect_s=200", "flower.settle_s=0.5", federation=FIVE)
+    nodes = client_nodes(config, aggregator)
+    soon, late = nodes.pop(103), nodes.pop(104)
+    relay = PatientRelay(nodes, lambda number: relay.all.update({103: soon}) if number == 3 else None)
+
+    def change(node, kind, answer, facts):
+        if kind == TRAIN and facts["round"] == 1:
+            relay.all[104] = late
+        return answer
+
+    relay.change = change
+    notes = []
+    run_rounds(tmp_path / "run", config, aggregator, relay, notes)
+    assert relay.told, "nobody waited for connect_s"
+    assert survivors(tmp_path / "run") == [4, 4, 5]
+    assert notes == ["4 of 5 clients are there; who comes later joins in the round after"]
+
+
+@pytest.mark.parametrize(("overrides", "clients"), [([], 2), (["flower.relay=aggregators"], 4)])
+def test_too_few_clients_or_no_aggregator_node_are_waited_for_to_the_end(tmp_path, aggregator, overrides, clients):
+    config = flower_config("flower.connect_s=1.5", "flower.settle_s=0.1", *overrides, federation=FIVE)
+    nodes = list(client_nodes(config, aggregator).items())[:clients]
+    relay = PatientRelay(nodes)
+    with pytest.raises(AggregationError, match="within 1.5 s"):
+        run_rounds(tmp_path / "run", config, aggregator, relay)
+    assert not relay.told
 
 
 def test_a_node_that_goes_is_not_waited_for(tmp_path, aggregator):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import ipaddress
 import json
 import os
 import signal
@@ -14,18 +12,17 @@ import sys
 import time
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from cryptography.x509.oid import NameOID
 
 from secagg.party.deployment import Policy
 from secagg.party.keys import create_deployment
 from secagg.party.new_keys import new_keys
+from tests.deploy.certificates import write_tls
 
 ROOT = Path(__file__).resolve().parents[2]
 SOTTO = [sys.executable, "-P", "-c", "from experiments.cli import main; main()"]
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)"
 
 
 def free_ports(count):
@@ -40,51 +37,15 @@ def tool(name):
     return str(Path(sys.executable).parent / name)
 
 
-def _pem(key):
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+class Organisations:
+    """Everything of one deployment, on its `hosts`: clients' SuperNodes, one beside each party, SuperLink, daemons.
 
+    Without clients' hosts the SuperLink simulates all SuperNodes, and the clients share a cohort's key.
+    """
 
-def write_tls(folder):
-    """A certification authority and the SuperLink's certificate, as an operator would make them with openssl."""
-    now = datetime.datetime.now(datetime.UTC)
-
-    def build(name, key, issuer_name, issuer_key, *extensions):
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer_name)])
-        builder = x509.CertificateBuilder(issuer, subject, key.public_key(), x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
-        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
-        for extension, critical in extensions:
-            builder = builder.add_extension(extension, critical)
-        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-        own = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-        return builder.add_extension(own, False).sign(issuer_key, hashes.SHA256())
-
-    usage = [False] * 9
-    sign = x509.KeyUsage(*usage[:5], True, True, *usage[7:])
-    authority, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root = build(
-        "test authority",
-        authority,
-        "test authority",
-        authority,
-        (x509.BasicConstraints(True, None), True),
-        (sign, True),
-    )
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    leaf = build(
-        "superlink", server, "test authority", authority, (x509.BasicConstraints(False, None), True), (names, False)
-    )
-    (folder / "ca.crt").write_bytes(root.public_bytes(Encoding.PEM))
-    (folder / "server.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
-    (folder / "server.key").write_bytes(_pem(server))
-
-
-class Loopback:
-    """Everything of one deployment: `clients` SuperNodes, one beside each party, SuperLink, `parties` daemons."""
-
-    def __init__(self, folder, config, clients, n_min, parties=3):
-        self.folder, self.clients, self.parties = folder, clients, parties
+    def __init__(self, folder, config, n_min, hosts):
+        self.folder, self.hosts = folder, hosts
+        self.clients, self.parties = clients, parties = len(hosts.clients), len(hosts.parties)
         self.processes = {}
         ports = free_ports(parties + 1 + clients + parties)
         self.link, self.party_ports, self.node_ports = ports[0], ports[1 : 1 + parties], ports[1 + parties :]
@@ -93,13 +54,14 @@ class Loopback:
             made = new_keys(f"client-{client}")
             made.write(folder / f"org-{client}" / f"client-{client}")
             roster[client] = made.public
-        addresses = [("127.0.0.1", port) for port in self.party_ports]
-        create_deployment(folder / "deployment", addresses, Policy(n_min=n_min, timeout_s=60.0), roster)
-        write_tls(folder)
+        addresses = [(host.address, port) for host, port in zip(hosts.parties, self.party_ports, strict=True)]
+        create_deployment(folder / "deployment", addresses, Policy(n_min=n_min, timeout_s=60.0), roster or None)
+        write_tls(folder, hosts.leader.address)
+        self.link_address = f"{hosts.leader.address}:{self.link}"
         self.home = folder / "flwr"
         self.home.mkdir()
         (self.home / "config.toml").write_text(
-            f'[superlink]\ndefault = "loop"\n\n[superlink.loop]\naddress = "127.0.0.1:{self.link}"\n'
+            f'[superlink]\ndefault = "loop"\n\n[superlink.loop]\naddress = "{self.link_address}"\n'
             f'root-certificates = "{folder / "ca.crt"}"\n'
         )
         self.config = folder / "run.yaml"
@@ -114,11 +76,11 @@ class Loopback:
             "OMP_NUM_THREADS": "1",
         }
 
-    def spawn(self, name, *command):
+    def spawn(self, name, host, *command):
         with (self.folder / f"{name}.log").open("ab") as log:
             # A group of its own: a SuperNode's or SuperLink's helpers end with it.
             self.processes[name] = subprocess.Popen(
-                command,
+                host.command(*command),
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -130,15 +92,12 @@ class Loopback:
     def log(self, name):
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def start_parties(self):
-        for rank in range(self.parties):
-            self.start_party(rank)
-
     def start_party(self, rank):
         spool = self.folder / f"spool-{rank}"
         spool.mkdir(exist_ok=True)
         self.spawn(
             f"party-{rank}",
+            self.hosts.parties[rank],
             *SOTTO,
             "party",
             "--rank",
@@ -156,28 +115,30 @@ class Loopback:
         ]
         self.spawn(
             "superlink",
+            self.hosts.leader,
             tool("flower-superlink"),
             *tls,
-            "--enable-supernode-auth",
+            "--enable-supernode-auth" if self.clients else "--simulation",
             "--disable-runtime-dependency-installation",
             "--host",
-            "127.0.0.1",
+            "0.0.0.0",
             "--port",
             str(self.link),
+        )
+        connect = self.hosts.parties[0].command(
+            sys.executable, "-c", CONNECT, self.hosts.leader.address, str(self.link)
         )
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             assert self.processes["superlink"].poll() is None, self.log("superlink")
-            try:
-                socket.create_connection(("127.0.0.1", self.link), 1).close()
+            if subprocess.run(connect, capture_output=True).returncode == 0:
                 return
-            except OSError:
-                time.sleep(0.3)
+            time.sleep(0.3)
         raise AssertionError("the SuperLink does not listen: " + self.log("superlink"))
 
     def flwr(self, *arguments, check=True):
         done = subprocess.run(
-            [tool("flwr"), *arguments],
+            self.hosts.leader.command(tool("flwr"), *arguments),
             env=self.environment,
             cwd=self.folder,
             capture_output=True,
@@ -208,11 +169,12 @@ class Loopback:
         )
         self.spawn(
             name,
+            (self.hosts.clients if role == "client" else self.hosts.parties)[int(number)],
             tool("flower-supernode"),
             "--root-certificates",
             str(self.folder / "ca.crt"),
             "--superlink",
-            f"127.0.0.1:{self.link}",
+            self.link_address,
             "--port",
             str(self.node_ports[index]),
             "--auth-supernode-private-key",
@@ -220,6 +182,10 @@ class Loopback:
             "--node-config",
             own,
         )
+
+    def asked(self, name, kind):
+        """How many of ServerApp's questions of one kind a node has received."""
+        return self.log(name).count(f"Receiving: {kind}")
 
     def supervise(self, name, seconds):
         """Start a killed node again until the SuperLink takes it, as a supervisor would.
@@ -239,18 +205,35 @@ class Loopback:
         raise AssertionError(f"{name} does not come back: {self.log(name)[-2000:]}")
 
     def node_names(self):
+        if not self.clients:
+            return []
         return [*(f"client-{n}" for n in range(self.clients)), *(f"aggregator-{n}" for n in range(self.parties))]
 
-    def run(self, out, **settings):
-        given = {"config": str(self.config), "out": str(out), **settings}
-        text = " ".join(f"{key}={json.dumps(value)}" for key, value in given.items())
-        return self.flwr("run", str(ROOT / "deploy"), "loop", "--run-config", text)
+    def run(self, out, *options):
+        text = f"config={json.dumps(str(self.config))} out={json.dumps(str(out))}"
+        return self.flwr("run", str(ROOT / "deploy"), "loop", "--run-config", text, *options)
 
     def signal(self, name, number):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.processes[name].pid, number)
         if number == signal.SIGKILL:
             self.processes.pop(name).wait()
+
+    def start(self):
+        """Everything, in the README's order."""
+        for rank in range(self.parties):
+            self.start_party(rank)
+        self.start_link()
+        for name in self.node_names():
+            self.register(name)
+        for name in self.node_names():
+            self.start_node(name)
+
+    def wait(self, condition, seconds):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.log("superlink")
+            time.sleep(0.2)
 
     def close(self):
         for process in self.processes.values():
