@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from secagg import SmpcAggregator
 
 # Before anything imports triton: without a GPU its kernels run in the interpreter.
 if not torch.cuda.is_available():
@@ -20,6 +25,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Machines are shared and noisy: no time limit for an example. In CI the same examples every time.
 settings.register_profile("sotto", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("sotto")
+
+
+@pytest.fixture(scope="session")
+def parties() -> Iterator[SmpcAggregator]:
+    """Three parties and a dealer, which take seconds to start: for tests that have sums opened and break nothing.
+
+    No round of a run is opened twice, so every test has a run of its own.
+    """
+    from secagg import SmpcAggregator
+
+    with SmpcAggregator(3, timeout_s=60, norm_check=True) as aggregator:
+        yield aggregator
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,6 +29,14 @@ from fl_core.frozen_prefix import frozen_prefix
 LORA = {"c_attn", "c_proj", "c_fc"}
 
 
+@pytest.fixture(autouse=True)
+def _threads():
+    """The benchmark takes every core for itself; the tests after it would wait for each other's threads."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 def image_work(folder: Path, monkeypatch: pytest.MonkeyPatch, stored: bool = False) -> Path:
     """A work of images made by the benchmark's own preparation, from noise instead of MNIST."""
     draw = np.random.default_rng(3)

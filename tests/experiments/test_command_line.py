@@ -1,4 +1,8 @@
-"""`sotto` as its users start it: a run, its folder, resuming, reports, and one sentence for every mistake."""
+"""`sotto` from end to end: a run, its folder, resuming, reports, and one sentence for every mistake.
+
+Each kind of end is seen in a process of its own, as users start it; what else is asked of a command is asked in this
+one, which has its libraries imported.
+"""
 
 from __future__ import annotations
 
@@ -39,32 +43,28 @@ def home(tmp_path_factory):
     return folder
 
 
-def environment(home, **more):
-    env = {**os.environ, "SOTTO_CACHE": str(home / "cache"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", **more}
-    return env
+def environment(home):
+    return {"SOTTO_CACHE": str(home / "cache"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
-def sotto(home, *arguments, **more):
-    command = [sys.executable, "-m", "experiments.cli", *arguments]
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch, home):
+    for name, value in environment(home).items():
+        monkeypatch.setenv(name, value)
+
+
+def in_a_process(home, *arguments):
+    """The command as users start it."""
     return subprocess.run(
-        command, capture_output=True, text=True, env=environment(home, **more), timeout=200, stdin=subprocess.DEVNULL
-    )
-
-
-def mistake(result):
-    """The one sentence of a user's mistake."""
-    assert result.returncode == 2, result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    assert "Traceback" not in result.stdout + result.stderr
-    return lines[0]
+        [sys.executable, "-m", "experiments.cli", *arguments],
+        capture_output=True, text=True, env=os.environ | environment(home), timeout=200, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def done(home):
     """A finished run."""
-    result = sotto(home, "run", str(home / "run.yaml"), "--out", str(home / "done"), "--quiet")
+    result = in_a_process(home, "run", str(home / "run.yaml"), "--out", str(home / "done"), "--quiet")
     assert result.returncode == 0, result.stderr
     return home / "done", result.stdout
 
@@ -89,15 +89,21 @@ def test_the_adapter_loads_with_peft(done):
     assert any(parameter.abs().sum() > 0 for name, parameter in model.named_parameters() if "lora_B" in name)
 
 
-def test_the_ledger_command_gives_the_epsilon_of_the_summary(home, done):
+def ledger_of(sotto, folder):
+    code, out, err = sotto("ledger", folder, "--json")
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_the_ledger_command_gives_the_epsilon_of_the_summary(sotto, done):
     folder, _ = done
-    answer = json.loads(sotto(home, "ledger", str(folder), "--json").stdout)
+    answer = ledger_of(sotto, folder)
     summary = json.loads((folder / "summary.json").read_text())
     assert answer["views"]["release"]["epsilon"] == summary["privacy"]["views"]["release"]["epsilon"] <= 8
     assert answer["openings"] == 4
 
 
-def test_a_flipped_byte_in_the_ledger_is_named_by_line_and_stops_a_resume(home, done, tmp_path):
+def test_a_flipped_byte_in_the_ledger_is_named_by_line_and_stops_a_resume(mistake, done, tmp_path):
     folder, _ = done
     content = bytearray((folder / "ledger.jsonl").read_bytes())
     second = content.index(b"\n") + 20
@@ -105,46 +111,48 @@ def test_a_flipped_byte_in_the_ledger_is_named_by_line_and_stops_a_resume(home, 
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "ledger.jsonl").write_bytes(bytes(content))
-    assert "line 2" in mistake(sotto(home, "ledger", str(copy)))
+    assert "line 2" in mistake("ledger", copy)
 
 
-def test_a_folder_with_a_run_is_not_overwritten(home, done):
+def test_a_folder_with_a_run_is_not_overwritten(mistake, home, done):
     folder, _ = done
-    assert "already holds a run" in mistake(sotto(home, "run", str(home / "run.yaml"), "--out", str(folder)))
+    assert "already holds a run" in mistake("run", home / "run.yaml", "--out", folder)
 
 
-def test_resuming_with_another_configuration_names_the_difference(home, done):
+def test_resuming_with_another_configuration_names_the_difference(mistake, home, done):
     folder, _ = done
-    result = sotto(home, "run", str(home / "run.yaml"), "lora.rank=8", "--out", str(folder), "--resume")
-    sentence = mistake(result)
+    sentence = mistake("run", home / "run.yaml", "lora.rank=8", "--out", folder, "--resume")
     assert "lora.rank is 8 now and was 4" in sentence
 
 
 @pytest.mark.parametrize("missing", ["ledger.jsonl", "the data"])
-def test_a_resume_that_would_forget_openings_or_use_other_data_is_refused(home, done, tmp_path, missing):
+def test_a_resume_that_would_forget_openings_or_use_other_data_is_refused(
+    mistake, monkeypatch, home, done, tmp_path, missing
+):
     folder, _ = done
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    arguments = ["run", str(home / "run.yaml"), "--out", str(copy), "--resume"]
+    arguments = ["run", home / "run.yaml", "--out", copy, "--resume"]
     if missing == "ledger.jsonl":
         (copy / missing).unlink()
-        assert "ledger.jsonl cannot be opened" in mistake(sotto(home, *arguments))
+        assert "ledger.jsonl cannot be opened" in mistake(*arguments)
         return
     # The same configuration, but what it named is gone and a stand-in of the same shape would be used.
     path = copy / "config.yaml"
     path.write_text(path.read_text().replace("name: digits", "name: mnist").replace("data: digits", "data: mnist"))
     arguments[2:2] = ["data.name=mnist", "model.pretrain.data=mnist"]
-    assert "the ledger's warnings was" in mistake(sotto(home, *arguments, SOTTO_DATA=str(tmp_path / "nothing")))
+    monkeypatch.setenv("SOTTO_DATA", str(tmp_path / "nothing"))
+    assert "the ledger's warnings was" in mistake(*arguments)
     assert (copy / "ledger.jsonl").read_bytes() == (folder / "ledger.jsonl").read_bytes()
 
 
-def test_reports_draw_several_runs_and_refuse_unfinished_ones(home, done, tmp_path):
+def test_reports_draw_several_runs_and_refuse_unfinished_ones(sotto, mistake, done, tmp_path):
     folder, _ = done
-    result = sotto(home, "report", str(folder), "--out", str(tmp_path / "report"))
-    assert result.returncode == 0, result.stderr
+    code, _, err = sotto("report", folder, "--out", tmp_path / "report")
+    assert code == 0, err
     assert {item.name for item in (tmp_path / "report").iterdir()} == {"table.md", "runs.json", "accuracy.png"}
     assert "| done | digits | 5 | example | distributed |" in (tmp_path / "report" / "table.md").read_text()
-    assert "holds no finished run" in mistake(sotto(home, "report", str(tmp_path)))
+    assert "holds no finished run" in mistake("report", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -165,33 +173,51 @@ def test_reports_draw_several_runs_and_refuse_unfinished_ones(home, done, tmp_pa
         (["nonsense"], "nonsense"),
     ],
 )
-def test_every_mistake_is_one_sentence_and_exit_code_2(home, arguments, says, tmp_path):
+def test_every_mistake_is_one_sentence_and_exit_code_2(mistake, home, arguments, says, tmp_path):
     filled = [argument.format(home=home) for argument in arguments]
     if filled[0] == "run":
         filled += ["--out", str(tmp_path / "out")]
-    assert says in mistake(sotto(home, *filled))
+    assert says in mistake(*filled)
 
 
-def test_missing_data_is_replaced_by_the_embedded_set_only_with_a_word_before_the_first_round(home, tmp_path):
-    arguments = ["run", str(home / "run.yaml"), "data.name=mnist", "model.pretrain.data=fashion_mnist"]
-    result = sotto(home, *arguments, "--out", str(tmp_path / "out"), SOTTO_DATA=str(tmp_path / "nothing"))
-    assert result.returncode == 0, result.stderr
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["federation.client=3"], "did you mean clients"),
+        (["federation.clients=5000"], "5000"),  # told when every library is imported and the data are read
+    ],
+)
+def test_a_mistake_in_a_process_of_its_own_leaves_one_line_and_no_traceback(home, tmp_path, overrides, says):
+    result = in_a_process(home, "run", str(home / "run.yaml"), *overrides, "--out", str(tmp_path / "out"))
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert says in line
+
+
+def test_missing_data_is_replaced_by_the_embedded_set_only_with_a_word_before_the_first_round(
+    sotto, mistake, monkeypatch, home, tmp_path
+):
+    monkeypatch.setenv("SOTTO_DATA", str(tmp_path / "nothing"))
+    arguments = ["run", home / "run.yaml", "data.name=mnist", "model.pretrain.data=fashion_mnist"]
+    code, _, err = sotto(*arguments, "--out", tmp_path / "out")
+    assert code == 0, err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["data"] == "digits"
     (said,) = [note for note in summary["notes"] if "mnist is not here" in note and note.startswith("mnist")]
     assert "digits was used instead" in said
-    assert f"note: {said}" in result.stderr.split("round 1/")[0]
-    refused = sotto(home, *arguments, "data.fallback=refuse", "--out", str(tmp_path / "o2"), SOTTO_DATA=str(tmp_path))
-    assert "SOTTO_DATA" in mistake(refused)
+    before, first, _ = err.partition("round 1/")
+    assert first
+    assert f"note: {said}" in before
+    assert "SOTTO_DATA" in mistake(*arguments, "data.fallback=refuse", "--out", tmp_path / "o2")
 
 
-def test_ctrl_c_leaves_a_run_that_can_be_resumed_to_its_end(home, tmp_path):
+def test_ctrl_c_leaves_a_run_that_can_be_resumed_to_its_end(sotto, home, tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "experiments.cli", "run", str(home / "run.yaml"), "federation.rounds=120"]
-    command += ["aggregation.backend=smpc", "--out", str(folder)]
+    arguments = ["run", str(home / "run.yaml"), "federation.rounds=60", "aggregation.backend=smpc"]
+    arguments += ["aggregation.parties=2", "--out", str(folder)]
     process = subprocess.Popen(
-        command,
-        env=environment(home),
+        [sys.executable, "-m", "experiments.cli", *arguments],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -207,36 +233,35 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed_to_its_end(home, tmp_path):
     assert "Traceback" not in errors
     done = metrics.read_text().count("\n")
     assert done >= 4
-    resumed = sotto(home, *command[3:], "--resume", "--quiet")
-    assert resumed.returncode == 0, resumed.stderr
+    code, _, err = sotto(*arguments, "--resume", "--quiet")
+    assert code == 0, err
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert [row["round"] for row in rows] == list(range(len(rows)))
-    answer = json.loads(sotto(home, "ledger", str(folder), "--json").stdout)
+    answer = ledger_of(sotto, folder)
     assert answer["views"]["aggregators"]["epsilon"] <= 8
     # The interrupted round may have been opened and lost; it is then counted twice and the budget ends a round earlier.
     assert 0 <= answer["openings"] - (len(rows) - 1) <= 1
 
 
-def test_a_killed_process_resumes_from_what_it_had(home, tmp_path):
+def test_a_killed_process_resumes_from_what_it_had(sotto, home, tmp_path):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "experiments.cli", "run", str(home / "run.yaml"), "federation.rounds=80"]
-    command += ["--out", str(folder), "--quiet"]
-    process = subprocess.Popen(command, env=environment(home), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    arguments = ["run", str(home / "run.yaml"), "federation.rounds=80", "--out", str(folder), "--quiet"]
+    command = [sys.executable, "-m", "experiments.cli", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     metrics = folder / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and (not metrics.exists() or metrics.read_text().count("\n") < 4):
         time.sleep(0.02)
     process.kill()
     process.wait()
-    resumed = sotto(home, *command[3:], "--resume")
-    assert resumed.returncode == 0, resumed.stderr
+    code, _, err = sotto(*arguments, "--resume")
+    assert code == 0, err
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     assert rows[-1]["round"] >= 78
-    answer = json.loads(sotto(home, "ledger", str(folder), "--json").stdout)
-    assert answer["views"]["release"]["epsilon"] <= 8
+    assert ledger_of(sotto, folder)["views"]["release"]["epsilon"] <= 8
 
 
-def test_sweeps_run_every_variant_once_and_write_one_table(home, tmp_path):
+def test_sweeps_run_every_variant_once_and_write_one_table(sotto, mistake, home, tmp_path):
     (home / "sweep.yaml").write_text(
         yaml.safe_dump(
             {
@@ -247,18 +272,18 @@ def test_sweeps_run_every_variant_once_and_write_one_table(home, tmp_path):
         )
     )
     for _ in range(2):
-        result = sotto(home, "sweep", str(home / "sweep.yaml"), "--out", str(tmp_path / "sweep"), "--quiet")
-        assert result.returncode == 0, result.stderr
+        code, _, err = sotto("sweep", home / "sweep.yaml", "--out", tmp_path / "sweep", "--quiet")
+        assert code == 0, err
     assert (tmp_path / "sweep" / "table.md").read_text().count("digits |") == 2
     assert (tmp_path / "sweep" / "accuracy.png").exists()
     (home / "bad.yaml").write_text(yaml.safe_dump({"base": "run.yaml", "run": {}}))
-    assert "unknown key run" in mistake(sotto(home, "sweep", str(home / "bad.yaml"), "--out", str(tmp_path / "x")))
-    wrong = sotto(home, "sweep", str(home / "sweep.yaml"), "--only", "b", "--out", str(tmp_path / "x"))
-    assert "no run is called b" in mistake(wrong)
+    assert "unknown key run" in mistake("sweep", home / "bad.yaml", "--out", tmp_path / "x")
+    assert "no run is called b" in mistake("sweep", home / "sweep.yaml", "--only", "b", "--out", tmp_path / "x")
 
 
-def test_data_sets_are_listed_and_verified(home, tmp_path):
-    listed = json.loads(sotto(home, "data", "list", "--json", SOTTO_DATA=str(tmp_path)).stdout)["datasets"]
+def test_data_sets_are_listed_and_verified(sotto, mistake, monkeypatch, home, tmp_path):
+    monkeypatch.setenv("SOTTO_DATA", str(tmp_path))
+    listed = json.loads(sotto("data", "list", "--json")[1])["datasets"]
     assert {entry["name"]: entry["present"] for entry in listed} == {
         "digits": True,
         "fashion_mnist": False,
@@ -269,16 +294,10 @@ def test_data_sets_are_listed_and_verified(home, tmp_path):
     }
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"cut short")
-    assert "damaged: mnist" in mistake(sotto(home, "data", "verify", "--json", SOTTO_DATA=str(tmp_path)))
-    sentence = mistake(
-        sotto(
-            home,
-            "run",
-            str(home / "run.yaml"),
-            "data.name=mnist",
-            "--out",
-            str(tmp_path / "o"),
-            SOTTO_DATA=str(tmp_path),
-        )
-    )
+    code, out, err = sotto("data", "verify", "--json")
+    assert code == 2
+    assert json.loads(out)  # what is damaged is told beside the list
+    assert err.count("\n") == 1
+    assert "damaged: mnist" in err
+    sentence = mistake("run", home / "run.yaml", "data.name=mnist", "--out", tmp_path / "o")
     assert "f68b3c2dcbeaaa9fbdd348bbdeb94873" in sentence

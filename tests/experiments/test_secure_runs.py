@@ -13,7 +13,7 @@ from fl_core.config_file import load_config
 from secagg.errors import SottoError
 from secagg.party.deployment import Policy
 from secagg.party.process import LocalDaemons
-from tests.experiments.test_command_line import CONFIG, mistake, sotto
+from tests.experiments.test_command_line import CONFIG, environment
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +33,23 @@ def deployment():
     daemons.shutdown()
 
 
-def run(home, name, *settings):
-    result = sotto(home, "run", str(home / "run.yaml"), "--out", str(home / name), "--json", *settings)
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+@pytest.fixture
+def run(sotto, home, monkeypatch):
+    """The summary of a run."""
+    for name, value in environment(home).items():
+        monkeypatch.setenv(name, value)
+
+    def run(name, *settings):
+        code, out, err = sotto("run", home / "run.yaml", "--out", home / name, "--json", *settings)
+        assert code == 0, err
+        return json.loads(out)
+
+    return run
 
 
-def test_a_run_uses_the_parties_of_a_deployment_and_a_second_one_finds_them_ready(home, deployment):
+def test_a_run_uses_the_parties_of_a_deployment_and_a_second_one_finds_them_ready(run, deployment):
     for name in ("deployed", "again"):
-        summary = run(home, name, f"aggregation.deployment={deployment}")
+        summary = run(name, f"aggregation.deployment={deployment}")
         assert summary["rounds_done"] == 2
         assert not summary["notes"]
     journal = (deployment / "party-1" / "journal").read_text().splitlines()
@@ -68,12 +76,12 @@ def test_what_the_parties_would_refuse_is_one_sentence_before_the_run(home, depl
     assert not (home / "refused").exists()
 
 
-def test_a_deployment_that_is_not_there_is_one_sentence(home):
-    result = sotto(home, "run", str(home / "run.yaml"), "--out", str(home / "none"), "aggregation.deployment=nowhere")
-    assert "nowhere/parties.yaml" in mistake(result)
+def test_a_deployment_that_is_not_there_is_one_sentence(mistake, home):
+    arguments = ["run", home / "run.yaml", "--out", home / "none", "aggregation.deployment=nowhere"]
+    assert "nowhere/parties.yaml" in mistake(*arguments)
 
 
-def test_aggregators_noise_and_norm_checks_are_in_the_ledger_and_the_output(home):
+def test_aggregators_noise_and_norm_checks_are_in_the_ledger_and_the_output(run, home):
     settings = [
         "noise.by=aggregators",
         "aggregation.norm_check=true",
@@ -81,7 +89,7 @@ def test_aggregators_noise_and_norm_checks_are_in_the_ledger_and_the_output(home
         "privacy.mechanism=skellam",
     ]
     settings += ["privacy.mechanism=skellam", "privacy.scale_bits=16", "privacy.epsilon=50", "client.steps=1"]
-    summary = run(home, "checked", *settings)
+    summary = run("checked", *settings)
     header = json.loads((home / "checked" / "ledger.jsonl").read_text().splitlines()[0])["body"]
     assert header["noise_by"] == "aggregators"
     assert header["aggregators"] == 2
@@ -91,9 +99,9 @@ def test_aggregators_noise_and_norm_checks_are_in_the_ledger_and_the_output(home
     assert epsilon["release"] < epsilon["aggregators"] <= 50
 
 
-def test_xnoise_gives_the_epsilon_that_was_asked_for_whoever_drops_out(home):
+def test_xnoise_gives_the_epsilon_that_was_asked_for_whoever_drops_out(run, home):
     settings = ["noise.dropout=xnoise", "federation.n_min=3", "simulation.dropout=0.2", "federation.rounds=4"]
-    summary = run(home, "xnoise", *settings)
+    summary = run("xnoise", *settings)
     rows = [json.loads(line) for line in (home / "xnoise" / "metrics.jsonl").read_text().splitlines()]
     opened = [row for row in rows if row["survivors"]]
     assert opened

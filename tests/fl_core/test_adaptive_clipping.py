@@ -34,7 +34,6 @@ from kernels import clip_and_sum_counted, squared_norms
 from secagg import PlaintextAggregator
 from secagg.errors import SottoError
 from secagg.randomness import Keystream
-from secagg.smpc import SmpcAggregator
 from tests.fl_core.tiny import run_tiny, tiny_config, tiny_task
 
 ADAPTIVE = "privacy.clipping=adaptive"
@@ -217,7 +216,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, unit):
     assert len(set(norms[1:])) == len(norms) - 1
 
 
-def recorded(aggregator):
+def recorded(aggregator, monkeypatch):
     """The list that every sum the aggregator opens will be in."""
     sums, close = [], aggregator.close
 
@@ -226,20 +225,18 @@ def recorded(aggregator):
         sums.append(opened.total.copy())
         return opened
 
-    aggregator.close = recording
+    monkeypatch.setattr(aggregator, "close", recording)
     return sums
 
 
 @pytest.mark.parametrize("unit", ["example", "client"])
-def test_smpc_and_plaintext_open_the_same_sums_and_follow_the_same_norms(tmp_path, unit):
+def test_smpc_and_plaintext_open_the_same_sums_and_follow_the_same_norms(parties, monkeypatch, tmp_path, unit):
     some = (ADAPTIVE, f"privacy.unit={unit}", "federation.rounds=3")
     plaintext = PlaintextAggregator()
-    opened = recorded(plaintext)
+    opened = recorded(plaintext, monkeypatch)
     _, plain = run_tiny(tmp_path / "plain", tiny_config(*some), plaintext)
-    secure = tiny_config(*some, "aggregation.backend=smpc", "aggregation.parties=2")
-    with SmpcAggregator(2, 60) as aggregator:
-        securely = recorded(aggregator)
-        _, shared = run_tiny(tmp_path / "smpc", secure, aggregator)
+    securely = recorded(parties, monkeypatch)
+    _, shared = run_tiny(tmp_path / "smpc", tiny_config(*some, "aggregation.backend=smpc"), parties)
     assert len(opened) == len(securely) == 3
     for one, two in zip(opened, securely, strict=True):
         assert len(one) == plain.plan.parameters + 1
@@ -248,13 +245,12 @@ def test_smpc_and_plaintext_open_the_same_sums_and_follow_the_same_norms(tmp_pat
     assert plain.state.clip_norm == shared.state.clip_norm
 
 
-def test_honest_updates_pass_the_norm_check_whose_bound_is_the_joint_one(tmp_path):
+def test_honest_updates_pass_the_norm_check_whose_bound_is_the_joint_one(parties, tmp_path):
     some = ("privacy.unit=client", "aggregation.norm_check=true", "noise.by=aggregators", "privacy.insecure_seed=null")
     # Every update is far above the norm, and every client takes part.
     all_clipped = ("privacy.clip_norm=0.01", "federation.sample_rate=1", "federation.rounds=2")
-    config = tiny_config(ADAPTIVE, *some, *all_clipped, "aggregation.backend=smpc", "aggregation.parties=2")
-    with SmpcAggregator(2, 60, norm_check=True) as aggregator:
-        _, engine = run_tiny(tmp_path / "run", config, aggregator)
+    config = tiny_config(ADAPTIVE, *some, *all_clipped, "aggregation.backend=smpc")
+    _, engine = run_tiny(tmp_path / "run", config, parties)
     steps = math.floor(0.01 * SCALE)
     assert engine.plan.norm_bound == joint_steps(steps, bit_steps(steps))
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")[1:]
@@ -263,11 +259,11 @@ def test_honest_updates_pass_the_norm_check_whose_bound_is_the_joint_one(tmp_pat
     assert [row["simulation/clipped"] for row in rows] == [1, 1]
 
 
-def test_a_record_moves_the_opened_sum_by_at_most_the_joint_bound(tmp_path):
+def test_a_record_moves_the_opened_sum_by_at_most_the_joint_bound(monkeypatch, tmp_path):
     """Zero-out neighbours with equal noise, in the first round and in one whose norm has moved."""
     config = tiny_config(ADAPTIVE, "federation.sample_rate=1", "federation.rounds=1", "privacy.clip_norm=0.25")
     one, other = PlaintextAggregator(), PlaintextAggregator()
-    sums = [recorded(one), recorded(other)]
+    sums = [recorded(one, monkeypatch), recorded(other, monkeypatch)]
     _, engine = run_tiny(tmp_path / "with", config, one)
     run_tiny(tmp_path / "without", config, other, task=tiny_task(config, poison=7))
     difference = [int(a) - int(b) for a, b in zip(sums[0][0], sums[1][0], strict=True)]

@@ -54,12 +54,11 @@ def test_a_resumed_seeded_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path,
     assert [row["round"] for row in rows[0]] == list(range(7))
 
 
-def test_smpc_and_plaintext_runs_with_equal_seeds_give_the_same_adapter_bits(tmp_path):
+def test_smpc_and_plaintext_runs_with_equal_seeds_give_the_same_adapter_bits(parties, tmp_path):
     plain = tiny_config()
     secure = tiny_config("aggregation.backend=smpc")
     _, one = run_tiny(tmp_path / "plain", plain)
-    with SmpcAggregator(3, 60) as aggregator:
-        _, two = run_tiny(tmp_path / "smpc", secure, aggregator)
+    _, two = run_tiny(tmp_path / "smpc", secure, parties)
     assert one.state.theta.numpy().tobytes() == two.state.theta.numpy().tobytes()
 
 
@@ -187,18 +186,12 @@ def test_below_n_min_nothing_is_opened_nothing_is_charged_and_the_round_says_so(
     assert engine.state.round == 4
 
 
-def test_realised_epsilon_grows_with_drop_outs_and_stays_within_the_target(tmp_path):
+def test_realised_epsilon_grows_with_drop_outs_and_stays_within_the_target(parties, tmp_path):
     base = ("privacy.noise_multiplier=null", "privacy.epsilon=5", "federation.n_min=5", "federation.colluders=1")
-    full, _ = tiny_config(*base), None
-    dropping = tiny_config(*base, "simulation.dropout=0.15")
     found = {}
-    for name, config in (("full", full), ("dropping", dropping)):
-        with SmpcAggregator(2, 60) as aggregator:
-            run_tiny(
-                tmp_path / name,
-                tiny_config(*base, "aggregation.backend=smpc", f"simulation.dropout={config.simulation.dropout}"),
-                aggregator,
-            )
+    for name, dropout in (("full", 0.0), ("dropping", 0.15)):
+        config = tiny_config(*base, "aggregation.backend=smpc", f"simulation.dropout={dropout}")
+        run_tiny(tmp_path / name, config, parties)
         found[name] = summary(read_ledger(tmp_path / name / "ledger.jsonl")).views
     assert found["full"].release.epsilon < found["full"].aggregators.epsilon <= 5
     assert found["full"].aggregators.epsilon < found["dropping"].aggregators.epsilon <= 5

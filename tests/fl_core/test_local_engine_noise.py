@@ -10,7 +10,7 @@ import torch
 
 from fl_core.privacy.ledger import read_ledger, summary
 from fl_core.tracking import read_metrics
-from secagg import PlaintextAggregator, SmpcAggregator
+from secagg import PlaintextAggregator
 from secagg.errors import AggregationError
 from secagg.openings import OpeningRefused
 from secagg.smpc import PartyFailure
@@ -219,25 +219,23 @@ def test_the_ring_that_is_asked_for_is_used_and_changes_no_bit_of_the_model(tmp_
 
 
 @pytest.mark.parametrize("by", ["aggregators", "both"])
-def test_with_the_aggregators_noise_the_views_say_who_is_protected_from_whom(tmp_path, by):
+def test_with_the_aggregators_noise_the_views_say_who_is_protected_from_whom(parties, tmp_path, by):
     config = tiny_config(
         *("aggregation.backend=smpc", f"noise.by={by}", "privacy.insecure_seed=null", "federation.rounds=2"),
         *("privacy.noise_multiplier=null", "privacy.epsilon=6"),
     )
-    with SmpcAggregator(3, 60) as aggregator:
-        run_tiny(tmp_path / "run", config, aggregator)
+    run_tiny(tmp_path / "run", config, parties)
     found = summary(read_ledger(tmp_path / "run" / "ledger.jsonl"), "rdp").views
     assert found.release.epsilon < found.aggregators.epsilon <= 6
     assert (found.local.epsilon is None) == (by == "aggregators")
 
 
-def test_the_norm_check_takes_honest_updates_and_the_run_learns_from_them(tmp_path):
+def test_the_norm_check_takes_honest_updates_and_the_run_learns_from_them(parties, tmp_path):
     config = tiny_config(
         *("aggregation.backend=smpc", "aggregation.norm_check=true", "noise.by=aggregators", "privacy.unit=client"),
         *("privacy.insecure_seed=null", "federation.rounds=1"),
     )
-    with SmpcAggregator(3, 60, norm_check=True) as aggregator:
-        _, engine = run_tiny(tmp_path / "run", config, aggregator)
+    _, engine = run_tiny(tmp_path / "run", config, parties)
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert rows[1]["survivors"] == 8
     assert engine.plan.norm_bound == 2**20

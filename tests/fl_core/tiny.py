@@ -19,7 +19,7 @@ from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import ledger_header, plan_privacy
 from fl_core.run_folder import RunFolder
 from fl_core.task import FederatedTask
-from secagg import PlaintextAggregator
+from secagg import PlaintextAggregator, SmpcAggregator
 
 
 class Net(nn.Module):
@@ -75,7 +75,11 @@ def tiny_task(config, poison=None):
 
 
 def run_tiny(path, config, aggregator=None, resume=False, on_round=lambda report: None, task=None):
-    """Run (or resume) in folder `path`; returns (why it ended, the engine)."""
+    """Run (or resume) in folder `path`; returns (why it ended, the engine).
+
+    Parties open no round of a run twice: with an aggregator that others use too, the folder's path names the run.
+    """
+    shared = isinstance(aggregator, SmpcAggregator)
     task = task or tiny_task(config)
     with RunFolder(path, resume) as folder:
         plan = plan_privacy(config, len(flat_adapter(task.model)), task.records)
@@ -83,7 +87,7 @@ def run_tiny(path, config, aggregator=None, resume=False, on_round=lambda report
         if resume:
             ledger = Ledger.resume(folder.ledger_path, (start.ledger_lines, start.ledger_head) if start else None)
         else:
-            ledger = Ledger.create(folder.ledger_path, ledger_header(config, plan, "run"))
+            ledger = Ledger.create(folder.ledger_path, ledger_header(config, plan, str(path) if shared else "run"))
             folder.config_path.write_text("{}")
         with ledger, WorkerPool(task, config, plan, tiny_task) if config.engine.workers > 1 else nullcontext() as pool:
             engine = LocalEngine(task, config, plan, folder, ledger, aggregator or PlaintextAggregator(), start, pool)

@@ -278,19 +278,18 @@ def test_messages_without_the_rounds_noise_seeds_are_refused(aggregator):
         aggregator.submit(message(aggregator, 0, [1, 2, 3], of))
 
 
-def test_a_norm_check_drops_oversize_vectors_and_says_nothing_else_about_them():
-    with SmpcAggregator(2, timeout_s=30, norm_check=True) as aggregator:
-        of = dataclasses.replace(spec(range(5), 4, 2), norm_bound=10)
-        vectors = {0: [10, 0, 0, 0], 1: [6, 8, 0, 0], 2: [10, 1, 0, 0], 3: [2**62] * 4, 4: [-1, 0, 0, -1]}
-        result = opened(aggregator, vectors, of)
-        assert result.clients == {0, 1, 4}
-        assert result.total.tolist() == [15, 8, 0, -1]
-        assert aggregator.refused == 2
-        joint = dataclasses.replace(of, attempt=next(NUMBERS))
-        aggregator.open_round(joint)
-        aggregator.submit(message(aggregator, (0, 1, 2), [1, 1, 1, 1], joint))
-        with pytest.raises(BelowMinimum):
-            aggregator.close()
+def test_a_norm_check_drops_oversize_vectors_and_says_nothing_else_about_them(parties):
+    of = dataclasses.replace(spec(range(5), 4, 2), norm_bound=10)
+    vectors = {0: [10, 0, 0, 0], 1: [6, 8, 0, 0], 2: [10, 1, 0, 0], 3: [2**62] * 4, 4: [-1, 0, 0, -1]}
+    result = opened(parties, vectors, of)
+    assert result.clients == {0, 1, 4}
+    assert result.total.tolist() == [15, 8, 0, -1]
+    assert parties.refused == 2
+    joint = dataclasses.replace(of, attempt=next(NUMBERS))
+    parties.open_round(joint)
+    parties.submit(message(parties, (0, 1, 2), [1, 1, 1, 1], joint))
+    with pytest.raises(BelowMinimum):
+        parties.close()
 
 
 def test_a_norm_check_needs_a_dealer(smpc):

@@ -14,7 +14,7 @@ from fl_core.engines.round_loop import RoundRequest
 from fl_core.engines.worker_pool import WorkerPool
 from fl_core.privacy_plan import plan_privacy
 from fl_core.tracking import read_metrics
-from secagg import PlaintextAggregator, SmpcAggregator
+from secagg import PlaintextAggregator
 from secagg.errors import AggregationError, SottoError
 from secagg.messages import RoundNoise, RoundSpec
 from secagg.randomness import Keystream
@@ -32,27 +32,24 @@ def outcome(path, workers, overrides, aggregator=None):
 
 
 @pytest.mark.parametrize(
-    ("workers", "overrides"),
+    "overrides",
     [
-        (2, ["privacy.unit=client", "privacy.clipping=adaptive", "simulation.dropout=0.3", "federation.n_min=2"]),
-        (2, ["simulation.noise=aggregate", "privacy.mechanism=skellam"]),
-        (4, ["noise.dropout=xnoise", "simulation.dropout=0.3", "federation.n_min=2"]),  # more than there are cohorts
+        ["privacy.unit=client", "privacy.clipping=adaptive", "simulation.dropout=0.3", "federation.n_min=2"],
+        ["simulation.noise=aggregate", "privacy.mechanism=skellam"],
+        ["noise.dropout=xnoise", "simulation.dropout=0.3", "federation.n_min=2", "engine.cohort_size=8"],
     ],
-    ids=["client", "aggregate", "xnoise"],
+    ids=["client", "aggregate", "xnoise, more workers than cohorts"],
 )
-def test_the_number_of_workers_changes_no_bit_of_a_seeded_run(tmp_path, workers, overrides):
+def test_the_number_of_workers_changes_no_bit_of_a_seeded_run(tmp_path, overrides):
     theta, rows = outcome(tmp_path / "one", 1, overrides)
-    theirs, their_rows = outcome(tmp_path / "several", workers, overrides)
+    theirs, their_rows = outcome(tmp_path / "several", 2, overrides)
     assert torch.equal(theta, theirs)
     assert rows == their_rows
 
 
-def test_workers_seal_what_the_parties_open_to_the_same_bits(tmp_path):
+def test_workers_seal_what_the_parties_open_to_the_same_bits(parties, tmp_path):
     overrides = ["aggregation.backend=smpc", "simulation.dropout=0.3", "federation.n_min=2", "noise.dropout=xnoise"]
-    found = []
-    for workers in (1, 2):
-        with SmpcAggregator(2, 60) as aggregator:
-            found.append(outcome(tmp_path / str(workers), workers, overrides, aggregator))
+    found = [outcome(tmp_path / str(workers), workers, overrides, parties) for workers in (1, 2)]
     assert torch.equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]
 

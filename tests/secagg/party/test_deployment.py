@@ -176,7 +176,7 @@ def test_a_timeout_in_whole_seconds_is_the_same_limit():
     assert replace(DEPLOYMENT, policy=Policy(timeout_s=60)).digest == DEPLOYMENT.digest
 
 
-@pytest.mark.parametrize(("cohort", "roster"), [(None, {}), (COHORT, ROSTER)])
+@pytest.mark.parametrize(("cohort", "roster"), [(None, {}), (COHORT, ROSTER)], ids=["neither", "both"])
 def test_enrolment_is_a_cohort_or_a_roster(cohort, roster):
     with pytest.raises(DeploymentError, match="either a cohort key or a roster"):
         Enrolment(cohort, roster)

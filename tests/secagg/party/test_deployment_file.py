@@ -178,7 +178,7 @@ BAD_VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("keys", "value", "sentence"), BAD_VALUES)
+@pytest.mark.parametrize(("keys", "value", "sentence"), BAD_VALUES, ids=[sentence for *_, sentence in BAD_VALUES])
 def test_a_wrong_value_is_told_with_its_key(path, keys, value, sentence):
     write_yaml(edited(*keys, value=value), path)
     assert refusal(path).startswith(sentence)

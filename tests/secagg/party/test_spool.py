@@ -104,9 +104,8 @@ def test_parties_open_the_sum_of_spooled_and_relayed_messages(tmp_path):
             aggregator.close()
 
 
-def test_a_party_without_a_spool_says_so():
-    with SmpcAggregator(2, timeout_s=20) as aggregator:
-        aggregator.open_round(RoundSpec("no spool", 1, 0, range(2), 3, 1))
-        aggregator.submit_spooled([SpooledParts("up.0", 0, (10,)), SpooledParts("up.1", 0, (10,))])
-        with pytest.raises(PartyFailure, match="has no spool"):
-            aggregator.close()
+def test_a_party_without_a_spool_says_so(parties):
+    parties.open_round(RoundSpec("no spool", 1, 0, range(2), 3, 1))
+    parties.submit_spooled([SpooledParts(f"up.{party}", 0, (10,)) for party in range(3)])
+    with pytest.raises(PartyFailure, match="has no spool"):
+        parties.close()
