@@ -18,13 +18,10 @@ from fl_core.config import AggregationConfig, FederationConfig, NoiseConfig, Pri
 from fl_core.privacy.ledger import Ledger, Opening, opening_event, read_ledger, summary
 from fl_core.privacy.views import views
 from fl_core.privacy_plan import ledger_header, ledger_opening, plan_privacy
-from secagg import PlaintextAggregator, RoundSpec, RoundSum
-from secagg.noise_draws import draw_noise
-from secagg.noise_removal import surplus_components, surplus_noise
+from secagg import PlaintextAggregator, RoundSpec
 from secagg.randomness import Keystream
-from secagg.ring import add_wrap
-from secagg.sharing import expand
 from tests.fl_core.noisy_sum import open_noisy_sum
+from tests.fl_core.three_parties import ThreeParties
 
 # clients, coordinates, clip norm, rounds, delta, and the epsilon of the naive scheme at 40 % drop-out
 DORDIS = {
@@ -97,43 +94,6 @@ def test_oversized_shares_never_spend_more_than_six(tmp_path, name, mechanism):
     assert found == sorted(found)
     assert found[-1] <= 6
     assert f"{found[-1]:.2f}" == "6.00"
-
-
-class ThreeParties:
-    """Three parties in one process that follow the protocol with the round's own noise, and keep nothing secret."""
-
-    parties = 3
-    name = "three parties"
-    refused = 0
-
-    def open_round(self, spec):
-        self.spec, self.clients, self.seeds = spec, [], {}
-        self.shares = [np.zeros(spec.length, dtype=np.int64) for _ in range(self.parties)]
-
-    def submit(self, message):
-        for share, part in zip(
-            self.shares,
-            (message.shares.body, *(expand(s, self.spec.length) for s in message.shares.seeds)),
-            strict=True,
-        ):
-            add_wrap(share, part)
-        self.clients += message.clients
-        self.seeds[message.clients[0]] = message.noise_seeds
-
-    def close(self, before_opening):
-        before_opening(frozenset(self.clients))
-        noise, count = self.spec.noise, len(self.clients)
-        surplus = surplus_components(self.spec, count)
-        if surplus:
-            seeds = {client: [own[k] for k in surplus] for client, own in self.seeds.items()}
-            add_wrap(self.shares[0], -surplus_noise(self.spec, count, seeds, lambda: None))
-        for party, share in enumerate(self.shares):
-            source = Keystream.seeded(f"party {party} of {count}".encode())
-            add_wrap(share, draw_noise(noise.mechanism, noise.aggregator_std, len(share), source))
-        return RoundSum(sum(self.shares), frozenset(self.clients))
-
-    def abort(self):
-        self.shares = []
 
 
 def within_chance(total, std):
