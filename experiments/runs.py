@@ -133,7 +133,7 @@ def _refuse_difference(config: RunConfig, saved: Path) -> None:
 def _open_ledger(
     config: RunConfig, plan: PrivacyPlan, task: FederatedTask, folder: RunFolder, resume: bool
 ) -> tuple[Ledger, Checkpoint | None]:
-    header = ledger_header(config, plan, uuid.uuid4().hex, task.notes)
+    header = ledger_header(config, plan, uuid.uuid4().hex, task.notes, task.protected)
     if resume:
         # A missing ledger is refused like a damaged one: a new one would forget what was opened.
         start = latest_checkpoint(folder.checkpoints)
@@ -154,7 +154,10 @@ def _open_ledger(
 
 def _refuse_other_run(now: LedgerHeader, before: LedgerHeader, folder: RunFolder) -> None:
     """Refuse to go on where an equal configuration means something else now, such as a stand-in data set."""
-    found = first_difference(asdict(replace(now, run=before.run)), asdict(before))
+    # A ledger of an earlier format does not say what it is about.
+    data, contribution = before.data and now.data, before.contribution and now.contribution
+    now = replace(now, run=before.run, data=data, contribution=contribution)
+    found = first_difference(asdict(now), asdict(before))
     if found:
         key, ours, theirs = found
         raise ConfigError(
