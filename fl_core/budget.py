@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_core.config import RunConfig
-from fl_core.privacy.events import MechanismEvent
+from fl_core.privacy.joint import rdp_by_view
 from fl_core.privacy.ledger import Ledger, opening_event
-from fl_core.privacy.rdp import ORDERS, epsilon_from_rdp, rdp_of
-from fl_core.privacy.views import against_aggregators, against_recipients, local
+from fl_core.privacy.rdp import ORDERS, epsilon_from_rdp
+from fl_core.privacy.views import VIEWS
 from fl_core.privacy_plan import PrivacyPlan, budget_view, target_epsilon
 from secagg.errors import SottoError
 
 __all__ = ["VIEWS", "Budget", "BudgetExhausted"]
-
-VIEWS = ("release", "aggregators", "local")
 
 # Calibration meets the target from below up to rounding of the noise; this only absorbs float summation.
 _TOLERANCE = 1e-9
@@ -83,22 +81,8 @@ class Budget:
 
     def _cost(self, survivors: int) -> dict[str, NDArray[np.float64]]:
         """RDP of one opening at `ORDERS` in each view; infinite where the view is not protected at all."""
-        unbounded = np.full(len(ORDERS), np.inf)
         noise = self._plan.noise
         if noise.trust == "none":
-            return dict.fromkeys(VIEWS, unbounded)
+            return dict.fromkeys(VIEWS, np.full(len(ORDERS), np.inf))
         event = opening_event(self._header, survivors, noise.sum_multiplier(survivors))
-        released = _rdp(against_recipients(event))
-        if noise.trust == "central":
-            return {"release": released, "aggregators": unbounded, "local": unbounded}
-        own = _rdp(local(event))
-        plaintext = self._config.aggregation.backend == "plaintext"
-        return {
-            "release": released,
-            "aggregators": own if plaintext else _rdp(against_aggregators(event)),
-            "local": own,
-        }
-
-
-def _rdp(event: MechanismEvent | None) -> NDArray[np.float64]:
-    return np.full(len(ORDERS), np.inf) if event is None else rdp_of(event)
+        return rdp_by_view([event], self._header)
