@@ -32,7 +32,7 @@ _KNOWN = {
 }
 _WRITTEN_OUT = re.compile(
     r"(?i)\b[a-z0-9_.-]*(?:passw(?:or)?d|passphrase|secret|token|api_?key|access_?key|private_?key|auth)\b"
-    r"[\"']?\s*[:=]\s*[\"']([^\"'\s]{16,})[\"']"
+    r"[\"']?\s*[:=]\s*[\"']([A-Za-z0-9+/=_.~-]{16,})[\"']"
 )
 _PATTERNS = {kind: re.compile(pattern) for kind, pattern in _KNOWN.items()}
 _RANDOM = 3.5  # bits a character; hexadecimal digits have at most 4
