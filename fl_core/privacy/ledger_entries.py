@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, TypeVar, get_args
 
 from fl_core.privacy.events import Mechanism, MechanismEvent, Neighbouring, Sampling, check_delta
+from fl_core.privacy.ledger_formats import FORMAT, as_now
 from fl_core.privacy.views import Backend, Trust, Unit
 from secagg.errors import SottoError
 
-__all__ = ["FORMAT", "GENESIS", "LedgerError", "LedgerHeader", "Opening", "encode_line", "parse_line"]
+__all__ = ["GENESIS", "LedgerError", "LedgerHeader", "Opening", "encode_line", "parse_line"]
 
-FORMAT: Final = 3
 GENESIS: Final = "0" * 64
 
 _MIN_SIGMA = 4  # of `secagg.noise_draws`, whose samplers would be loaded for a look at a file
@@ -257,7 +257,7 @@ def parse_line(line: bytes, seq: int, prev: str, kind: type[_Entry]) -> tuple[_E
         raise LedgerError("does not follow the line before it: lines were removed, added or reordered")
     body = record["body"]
     if kind is LedgerHeader and isinstance(body, dict):
-        body = _as_now(body)
+        body = as_now(body)
     if record["kind"] != _KINDS[kind] or not isinstance(body, dict) or set(body) != {f.name for f in fields(kind)}:
         raise LedgerError(f"is not the {_KINDS[kind]} that belongs there")
     try:
@@ -267,17 +267,6 @@ def parse_line(line: bytes, seq: int, prev: str, kind: type[_Entry]) -> tuple[_E
 
 
 _KINDS: Final[dict[type, str]] = {LedgerHeader: "header", Opening: "opening"}
-# What each later format added to the header, with what every run of the formats before it did or knew.
-_ADDED: Final[dict[int, dict[str, Any]]] = {
-    2: {
-        "noise_by": "clients",
-        "noise_dropout": "oversize",
-        "aggregators": 0,
-        "aggregator_sigma": 0.0,
-        "components": (),
-    },
-    3: {"data": "", "contribution": ""},
-}
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "unit": get_args(Unit),
     "trust": get_args(Trust),
@@ -290,17 +279,6 @@ _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "noise_by": ("clients", "aggregators", "both"),
     "noise_dropout": ("oversize", "xnoise"),
 }
-
-
-def _as_now(body: dict[str, Any]) -> dict[str, Any]:
-    """A header of an earlier format as it would be written today; any other as it is."""
-    before = body.get("version")
-    later = [added for version, added in _ADDED.items() if before in (1, 2) and version > before]
-    if not later or any(added.keys() & body for added in later):
-        return body
-    for added in later:
-        body = {**body, **added}
-    return {**body, "version": FORMAT}
 
 
 def _canonical(record: dict[str, Any]) -> bytes:
