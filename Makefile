@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow bench lint types clean env
+.PHONY: demo test test-slow bench lint types audit clean env
 
 env: $(STAMP)
 
@@ -41,6 +41,16 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	@$(BIN)/mypy
+
+# The tools have an environment of their own, so that they are not in the bill of materials of ours.
+AUDIT := build/audit
+$(AUDIT)/.installed:
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install 'pip-audit>=2.10,<3' 'cyclonedx-bom>=7.5,<8'
+	@touch $@
+
+audit: $(STAMP) $(AUDIT)/.installed
+	@$(BIN)/python -m tests.audit $(AUDIT)/bin
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -26,9 +26,9 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from experiments.commands import data, party, pretrain, privacy, report, run, suggest
+    from experiments.commands import budget, data, party, pretrain, privacy, report, run, suggest
 
-    for module in (run, pretrain, suggest, privacy, party, data, report):
+    for module in (run, pretrain, suggest, privacy, budget, party, data, report):
         module.register(app)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from experiments.figures import draw_run
 from experiments.flower_runs import flower_rounds, refuse_missing_flower, spool_folder
@@ -18,10 +19,11 @@ from experiments.progress import RunProgress
 from experiments.summary import summarise
 from experiments.tasks import build_task
 from fl_core.adapters import flat_adapter, save_adapter
+from fl_core.budget_folder import registers
 from fl_core.checkpoint import Checkpoint, latest_checkpoint
 from fl_core.cohort_size import cohorts
 from fl_core.config import ConfigError, RunConfig
-from fl_core.config_file import first_difference, load_config, save_config, to_dict
+from fl_core.config_file import first_difference, load_config, load_yaml, save_config, to_dict
 from fl_core.engines.flower.exchange import Relay
 from fl_core.engines.local import LocalClients
 from fl_core.engines.round_loop import MessageSource, RoundLoop
@@ -29,7 +31,7 @@ from fl_core.engines.worker_pool import WorkerPool
 from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
-from fl_core.run_folder import RunFolder, storage_errors
+from fl_core.run_folder import RunFolder, StorageError, storage_errors
 from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics
 from secagg.aggregator import Aggregator, PlaintextAggregator
@@ -63,6 +65,8 @@ def execute(
     keep_freed_memory()
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
+    if overwrite and not resume:
+        _refuse_counted(out)
     started = time.perf_counter()
     with (
         spool_folder(config) as spool,
@@ -130,10 +134,22 @@ def _refuse_difference(config: RunConfig, saved: Path) -> None:
         )
 
 
+def _refuse_counted(out: Path) -> None:
+    """Refuse to replace a run whose openings count in a shared budget, which has no other record of them.
+
+    Raises:
+        SottoError: if they do, or if the budget that its configuration names cannot tell.
+    """
+    saved, ledger = out / "config.yaml", out / "ledger.jsonl"
+    budget = OmegaConf.select(load_yaml(saved), "privacy.budget") if saved.exists() and ledger.exists() else None
+    if budget is not None and registers(Path(budget), ledger):
+        raise StorageError(f"{out} holds a run that the budget {budget} counts; keep it and choose another --out")
+
+
 def _open_ledger(
     config: RunConfig, plan: PrivacyPlan, task: FederatedTask, folder: RunFolder, resume: bool
 ) -> tuple[Ledger, Checkpoint | None]:
-    header = ledger_header(config, plan, uuid.uuid4().hex, task.notes)
+    header = ledger_header(config, plan, uuid.uuid4().hex, task.notes, task.protected)
     if resume:
         # A missing ledger is refused like a damaged one: a new one would forget what was opened.
         start = latest_checkpoint(folder.checkpoints)
@@ -154,7 +170,10 @@ def _open_ledger(
 
 def _refuse_other_run(now: LedgerHeader, before: LedgerHeader, folder: RunFolder) -> None:
     """Refuse to go on where an equal configuration means something else now, such as a stand-in data set."""
-    found = first_difference(asdict(replace(now, run=before.run)), asdict(before))
+    # A ledger of an earlier format does not say what it is about.
+    data, contribution = before.data and now.data, before.contribution and now.contribution
+    now = replace(now, run=before.run, data=data, contribution=contribution)
+    found = first_difference(asdict(now), asdict(before))
     if found:
         key, ours, theirs = found
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The running count of what a run has spent, and the rule that stops it.
+"""The running count of what a run has spent, and the rules that stop it: `privacy.epsilon`, and a budget it may share.
 
 Adds the Renyi divergences of every opening in the ledger at fixed orders, so that adding a round costs
 microseconds. Sums of RDP at fixed orders stay valid when later rounds depend on earlier outputs (Feldman and Zrnic
@@ -9,37 +9,34 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_core.config import RunConfig
-from fl_core.privacy.events import MechanismEvent
+from fl_core.privacy.joint import rdp_by_view
 from fl_core.privacy.ledger import Ledger, opening_event
-from fl_core.privacy.rdp import ORDERS, epsilon_from_rdp, rdp_of
-from fl_core.privacy.views import against_aggregators, against_recipients, local
+from fl_core.privacy.rdp import ORDERS, epsilon_from_rdp
+from fl_core.privacy.views import VIEWS
 from fl_core.privacy_plan import PrivacyPlan, budget_view, target_epsilon
-from secagg.errors import SottoError
+from fl_core.shared_budget import TOLERANCE, BudgetExhausted, SharedBudget
 
 __all__ = ["VIEWS", "Budget", "BudgetExhausted"]
-
-VIEWS = ("release", "aggregators", "local")
-
-# Calibration meets the target from below up to rounding of the noise; this only absorbs float summation.
-_TOLERANCE = 1e-9
-
-
-class BudgetExhausted(SottoError):
-    """One more opening would exceed `privacy.epsilon`; nothing was opened."""
 
 
 class Budget:
     """What was opened so far, by view.
 
     Args:
-        config: target epsilon, delta, trust, backend.
+        config: target epsilon, delta, trust, backend, shared budget.
         plan: the noise in force.
         ledger: openings of earlier sessions of this run are counted from it.
+
+    Raises:
+        SottoError: as `SharedBudget`, if the run shares a budget.
     """
 
     def __init__(self, config: RunConfig, plan: PrivacyPlan, ledger: Ledger) -> None:
@@ -48,6 +45,24 @@ class Budget:
         self._spent = {view: np.zeros(len(ORDERS)) for view in VIEWS}
         for opening in ledger.openings:
             self.count(opening.round, opening.survivors)
+        self._shared: SharedBudget | None = None
+        if config.privacy.budget is not None:
+            # The more survivors, the more noise: nothing costs less than an opening with all clients.
+            first = self._after(config.federation.clients)
+            self._shared = SharedBudget(Path(config.privacy.budget), ledger, first)
+
+    @contextmanager
+    def claim(self, number: int, survivors: int) -> Iterator[None]:
+        """Refuse an opening of round `number` with `survivors` messages, or let the block write the ledger's entry.
+
+        Raises:
+            BudgetExhausted: if it would exceed the target, or what this run's shared budget leaves.
+            SottoError: if a ledger of the shared budget cannot be read any more.
+        """
+        self.check(survivors)
+        with nullcontext() if self._shared is None else self._shared.claim(self._after(survivors)):
+            yield
+        self.count(number, survivors)
 
     def check(self, survivors: int) -> None:
         """Refuse an opening with `survivors` messages if it would exceed the target.
@@ -59,8 +74,8 @@ class Budget:
         if target is None:
             return
         view = budget_view(self._config)
-        after = epsilon_from_rdp(self._spent[view] + self._cost(survivors)[view], self._config.privacy.delta)
-        if after > target * (1 + _TOLERANCE):
+        after = epsilon_from_rdp(self._after(survivors)[view], self._config.privacy.delta)
+        if after > target * (1 + TOLERANCE):
             raise BudgetExhausted(
                 f"stopped by the budget: one more opening would reach epsilon {after:.4f} in the {view} view, "
                 f"privacy.epsilon is {target}"
@@ -81,24 +96,13 @@ class Budget:
         found = {view: epsilon_from_rdp(rdp, self._config.privacy.delta) for view, rdp in self._spent.items()}
         return {view: epsilon if math.isfinite(epsilon) else None for view, epsilon in found.items()}
 
+    def _after(self, survivors: int) -> dict[str, NDArray[np.float64]]:
+        return {view: self._spent[view] + cost for view, cost in self._cost(survivors).items()}
+
     def _cost(self, survivors: int) -> dict[str, NDArray[np.float64]]:
         """RDP of one opening at `ORDERS` in each view; infinite where the view is not protected at all."""
-        unbounded = np.full(len(ORDERS), np.inf)
         noise = self._plan.noise
         if noise.trust == "none":
-            return dict.fromkeys(VIEWS, unbounded)
+            return dict.fromkeys(VIEWS, np.full(len(ORDERS), np.inf))
         event = opening_event(self._header, survivors, noise.sum_multiplier(survivors))
-        released = _rdp(against_recipients(event))
-        if noise.trust == "central":
-            return {"release": released, "aggregators": unbounded, "local": unbounded}
-        own = _rdp(local(event))
-        plaintext = self._config.aggregation.backend == "plaintext"
-        return {
-            "release": released,
-            "aggregators": own if plaintext else _rdp(against_aggregators(event)),
-            "local": own,
-        }
-
-
-def _rdp(event: MechanismEvent | None) -> NDArray[np.float64]:
-    return np.full(len(ORDERS), np.inf) if event is None else rdp_of(event)
+        return rdp_by_view([event], self._header)

@@ -106,6 +106,9 @@ class PrivacyConfig:
     epsilon: float | None = None
     noise_multiplier: float | None = None
     delta: float = 1e-5
+    # Folder of a budget (`sotto budget init`) that this run shares with others on the same data: no opening takes all
+    # of them together beyond its epsilon, while `epsilon` above is what this run alone may spend.
+    budget: str | None = None
     clip_norm: float = 1.0  # with adaptive clipping, of the first round
     clipping: str = "fixed"  # fixed | adaptive: the norm follows a quantile of the contributions' (0.5 % more noise)
     clip_quantile: float = 0.5  # share of contributions that adaptive clipping leaves whole

@@ -108,6 +108,14 @@ def check(config: RunConfig, where: str) -> None:
             p.noise_multiplier,
             "a number above 0",
         )
+    if p.budget is not None:
+        need(p.budget.strip() != "", "privacy.budget", "empty", "a folder, or null")
+        need(
+            p.trust != "none" and p.insecure_seed is None,
+            "privacy.budget",
+            f"{p.budget!r} while " + ("privacy.trust is none" if p.trust == "none" else "privacy.insecure_seed is set"),
+            "null for a run that is not private: no budget has room for it",
+        )
     need(a.parties >= 2, "aggregation.parties", a.parties, "2 or more (one party alone would see every update)")
     need(_positive(a.timeout_s), "aggregation.timeout_s", a.timeout_s, "seconds above 0")
     need(a.retries >= 0, "aggregation.retries", a.retries, "0 or more")

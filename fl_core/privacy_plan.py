@@ -14,6 +14,7 @@ from fl_core.adaptive_clipping import bit_steps, joint_steps
 from fl_core.config import RunConfig
 from fl_core.privacy.calibration import calibrate
 from fl_core.privacy.ledger import LedgerHeader, Opening
+from fl_core.task import Protected
 from secagg.encoding import FixedPoint
 from secagg.errors import EncodingError
 from secagg.messages import RoundNoise
@@ -152,7 +153,9 @@ def _ring_bits(config: RunConfig, grid: FixedPoint, noise: NoisePlan, contributi
     return narrowest if chosen is None else chosen
 
 
-def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[str, ...] = ()) -> LedgerHeader:
+def ledger_header(
+    config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[str, ...] = (), protected: Protected | None = None
+) -> LedgerHeader:
     """What the ledger of a run says once: its configuration as far as privacy goes, and everything to warn of.
 
     Args:
@@ -160,7 +163,9 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         plan: the noise in force.
         run: the run's unique id.
         notes: of the task, such as a stand-in data set.
+        protected: what the task's records are; by default not known.
     """
+    about = protected or Protected()
     return LedgerHeader(
         run=run,
         unit=config.privacy.unit,
@@ -187,6 +192,8 @@ def ledger_header(config: RunConfig, plan: PrivacyPlan, run: str, notes: tuple[s
         aggregators=plan.noise.aggregators,
         aggregator_sigma=plan.noise.aggregator_std,
         components=plan.noise.components,
+        data=about.data,
+        contribution=about.record if config.privacy.unit == "example" else about.client,
     )
 
 

@@ -14,9 +14,24 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor
 
-__all__ = ["WHOLE", "FederatedTask"]
+__all__ = ["WHOLE", "FederatedTask", "Protected"]
 
 WHOLE = "whole/"  # prefix of scores on all of the test data, beside those on the part that every round is scored on
+
+
+@dataclass(frozen=True)
+class Protected:
+    """What a task protects, in words, so that the ledgers of several runs tell whether they are about the same.
+
+    Attributes:
+        data: name of the data set, where the name settles the content; empty: not known.
+        record: what one record is; two tasks on the same data say the same only if their records are the same.
+        client: likewise, what one client's records are.
+    """
+
+    data: str = ""
+    record: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,7 @@ class FederatedTask:
             and after the last round.
         source: where the records come from, in words.
         notes: what a reader of the results must know (a stand-in data set, say).
+        protected: what the records are.
     """
 
     name: str
@@ -45,6 +61,7 @@ class FederatedTask:
     source: str
     evaluate_whole: Callable[[PeftModel], dict[str, float]] | None = None
     notes: tuple[str, ...] = ()
+    protected: Protected = Protected()
 
     @property
     def records(self) -> int:

@@ -2,6 +2,8 @@
 
 Words are a function of key, nonce and position alone, so that devices, grids and slices agree. It never makes a key:
 those are 32 fresh bytes from the operating system, and a (key, nonce) pair serves one purpose once.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Takes a standard deviation in grid steps; gives cumulative probabilities to 126 bits, computed in integers. A deviation
 too large for one table is a sum of independent draws from small tables, whose distance from the discrete Gaussian is
 bounded by Poisson summation. It never draws: `kernels.ring_encode` does.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Runs where the sum is: on a GPU in one launch, so that the plain sum never leaves the device. Noise and masks are
 functions of their keys alone, bit for bit the same on a CPU. A key must never serve twice, and this module makes none.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

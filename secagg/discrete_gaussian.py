@@ -2,7 +2,7 @@
 
 Takes a standard deviation in whole grid steps and a `Keystream`; gives int64 draws. What is drawn depends on the
 stream alone, not on the machine's floating point: a decision that float64 cannot prove is made in exact arithmetic.
-It must never draw from anything but the `Keystream`. Ours and not independently vetted; tested against the exact
+It must never draw from anything but the `Keystream`. Ours and not independently reviewed; tested against the exact
 probabilities and OpenDP's sampler.
 """
 

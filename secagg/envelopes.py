@@ -7,6 +7,8 @@ opens `body`, the full-size share packed to the ring's bits under AES-256-GCM. T
 client's, over header and sealed part. The header names deployment, run, round, attempt, clients, party, length, ring,
 scale, model and everything else that was agreed for the round, so that a part fits nowhere else, and changing any bit
 makes it unreadable. Whoever relays parts sees headers and sizes only.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

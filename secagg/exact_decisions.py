@@ -3,6 +3,8 @@
 Takes the number's first bits and a function that gives the reals to as many bits as asked; draws further bits until the
 comparison is certain. Samplers come here for the few decisions that a word or float64 leaves open, so that what they
 draw has exactly the distribution that they claim.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Takes sigma in grid steps; gives cumulated probabilities to as many bits as asked and what a draw looks up first. It
 never draws: `secagg.discrete_gaussian` does. With f(x) = exp(-x^2 / (2 sigma^2)) not normalised.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Takes the seeds of the surviving clients' surplus components, gives the sum of what they drew. Which components are
 surplus follows from the number of clients that dropped out and from nothing else.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

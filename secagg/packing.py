@@ -8,6 +8,8 @@ adding b whole rows. The last n - W * L elements, at most 63, follow as one litt
 
 There is one packing of a vector and no other is read: the unused bits of the last byte are zero. Nothing here checks
 who packed a vector; that is the envelope's work.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

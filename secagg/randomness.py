@@ -3,6 +3,8 @@
 Noise, shares and sampling coins are drawn from a `Keystream`. Streams are split by labels, never shared, so that no
 two uses see the same bits. A seeded stream exists for tests and marks what it touches as not secure. Library
 generators (numpy, torch, random) must never be used for any of this: they are predictable.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 `vector = body + sum_k PRG(seed_k) mod 2^bits`. Party 0 holds the body, party k the k-th seed, so that an upload is as
 long as the vector whatever the number of parties (the seed trick of Prio, Corrigan-Gibbs and Boneh 2017). Any
 parties - 1 shares are independent of the vector as long as one seed stays unknown. A seed must never be used twice.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

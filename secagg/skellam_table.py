@@ -4,6 +4,8 @@ Takes sigma in grid steps, mu = sigma^2; gives f(x) = e^{-mu} I_|x|(mu) and cumu
 bounds. Whatever a table cannot decide is asked for again with more bits. It never draws: `secagg.skellam` does.
 
 Notation: w = sqrt(x^2 + mu^2), a = asinh(x / mu), E(x) = w - mu - x a <= 0. Chernoff: f(x) <= P(X >= x) <= e^{E(x)}.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

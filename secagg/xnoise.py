@@ -7,6 +7,8 @@ sum has the noise that was asked for, whatever d was. Regenerated noise must equ
 mechanism is one of the integer ones: their samplers decide on float64 only where its error bounds leave no doubt and
 in exact arithmetic elsewhere, so that no machine's rounding or mathematical library shows in a draw. A seed of a
 component that stays must never be opened.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

@@ -157,26 +157,36 @@ def calibrate(
 
 
 def ledger(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder, or its ledger file.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs' folders, or their ledger files.")],
     accountant: AccountantName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Verify a run's ledger and derive its three epsilons from what was opened."""
+    """Verify runs' ledgers, derive each one's three epsilons from what was opened, and add the runs up."""
     with _quiet():
-        contents = privacy.read_ledger(folder if folder.is_file() else folder / LEDGER_NAME)
-        answer = privacy.summarise_ledger(contents, accountant)
+        ledgers = [privacy.read_ledger(each if each.is_file() else each / LEDGER_NAME) for each in folders]
+        together = privacy.add_up(ledgers, accountant) if len(ledgers) > 1 else []
+        answers = [privacy.summarise_ledger(contents, accountant) for contents in ledgers]
     if as_json:
-        _print_json(answer)
+        joint = {"runs": answers, "joint": [some.to_json() for some in together]}
+        _print_json(joint if together else answers[0])
         return
     console = Console()
-    console.print(
-        "run {run}: {openings} openings in {rounds} rounds, chain of {lines} lines intact; {mechanism}, "
-        "trust {trust}, {backend}".format(**answer),
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    _print_answer(console, answer)
+    for answer in answers:
+        _say(
+            console,
+            "run {run}: {openings} openings in {rounds} rounds, chain of {lines} lines intact; {mechanism}, "
+            "trust {trust}, {backend}".format(**answer),
+        )
+        _print_answer(console, answer)
+    if len(together) > 1:
+        _say(console, "these runs do not all protect the same contributions, so there is no sum of all of them")
+    for some in together:
+        answer = some.to_json()
+        about = " on ".join(text for text in (answer["contribution"], answer["data"]) if text)
+        _say(console, f"together: {', '.join(answer['runs'])}" + (f" ({about})" if about else ""))
+        for run in answer["unknown"]:
+            _say(console, f"counted here because its ledger does not say what it is about: {run}")
+        _print_answer(console, answer)
 
 
 @contextmanager
@@ -230,11 +240,15 @@ def _print_answer(console: Console, answer: dict[str, Any]) -> None:
     _print_lines(console, answer)
 
 
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _print_lines(console: Console, answer: dict[str, Any]) -> None:
     for warning in answer.get("warnings", []):
-        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+        _say(console, f"warning: {warning}")
     for note in answer["notes"]:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+        _say(console, f"note: {note}")
     beside = answer.get("idealised")
     if beside and beside["epsilon"] is not None:
         console.print(

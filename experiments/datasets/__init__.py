@@ -2,7 +2,7 @@
 
 from experiments.datasets.catalogue_entry import CatalogueEntry, FileStatus
 from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing, ImageData
-from experiments.datasets.partition import largest_owners, partition
+from experiments.datasets.partition import division_words, largest_owners, partition
 from experiments.datasets.posts import Posts
 from experiments.datasets.registry import (
     ImageSource,
@@ -26,6 +26,7 @@ __all__ = [
     "Posts",
     "TextSource",
     "catalogue",
+    "division_words",
     "image_names",
     "largest_owners",
     "load_images",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from secagg.errors import SottoError
 
-__all__ = ["largest_owners", "partition"]
+__all__ = ["division_words", "largest_owners", "partition"]
 
 
 def partition(
@@ -67,6 +67,12 @@ def partition(
     else:
         raise SottoError(f"data.partition is {scheme!r}; allowed: iid, dirichlet")
     return tuple(np.sort(part) for part in parts)
+
+
+def division_words(scheme: str, clients: int, alpha: float, seed: int) -> str:
+    """A division in words: for the same records, equal words are equal divisions."""
+    how = f"dirichlet with alpha {alpha}" if scheme == "dirichlet" else scheme
+    return f"divided {how} over {clients} clients with seed {seed}"
 
 
 def largest_owners(owners: NDArray[np.int64], clients: int) -> tuple[NDArray[np.int64], ...]:

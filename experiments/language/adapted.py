@@ -42,6 +42,9 @@ def load_adapted(folder: Path, base: str | None = None) -> tuple[PeftModel, PreT
             base = None
     if not base:
         raise SottoError(f"{place} does not say which base it was trained on; name it with --base")
+    if not (place / "adapter_model.safetensors").is_file():
+        # PEFT would read adapter_model.bin in its place, a pickle that may have come from anywhere.
+        raise SottoError(f"{place} has no adapter_model.safetensors; give a folder that `sotto run` wrote")
     model, tokenizer = load_base(base)
     try:
         adapted = PeftModel.from_pretrained(model, str(place))

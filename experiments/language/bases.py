@@ -51,14 +51,20 @@ def load_base(name: str, quantisation: str = "none") -> tuple[nn.Module, PreTrai
     transformers_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(place, local_files_only=local)
+        # Only safetensors: weights in PyTorch's older format are a pickle, and may have come from anywhere.
         model = AutoModelForCausalLM.from_pretrained(
-            place, config=_without_dropout(config), dtype=torch.float32, local_files_only=local, **extra
+            place,
+            config=_without_dropout(config),
+            dtype=torch.float32,
+            local_files_only=local,
+            use_safetensors=True,
+            **extra,
         )
     except Exception as error:  # transformers and the hub client share no base class of errors
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SottoError(
             f"model.base {name}: cannot be loaded as a causal language model ({first}); allowed: {SHIPPED}, a folder "
-            f"that holds config.json and weights, or a name on the hub"
+            f"that holds config.json and weights as safetensors, or a name on the hub"
         ) from None
     model.config.use_cache = False  # keys and values of a whole batch that nobody reads
     return model.eval(), load_tokenizer(place)

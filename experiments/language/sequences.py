@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from experiments.cache_root import cache_root
 from experiments.language.words import Vocabulary
 
-__all__ = ["Sequences", "cut", "sequences_of"]
+__all__ = ["Sequences", "cut", "record_words", "sequences_of"]
 
 _FORMAT = 1  # raise when the same posts are cut differently
 
@@ -78,6 +78,12 @@ def sequences_of(table: Any, digest: str, tokenizer: PreTrainedTokenizerFast, le
         load_from_cache_file=True,
     )
     return _matrix(cut_table, tokenizer.eos_token_id, length)
+
+
+def record_words(tokenizer: PreTrainedTokenizerFast, length: int) -> str:
+    """One record in words: the same posts are cut into the same sequences wherever these words are equal."""
+    digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()[:16]
+    return f"a sequence of at most {length} tokens (cut {_FORMAT}, tokenizer {digest})"
 
 
 def cut(ids: list[int], vocabulary: Vocabulary, room: int) -> list[list[int]]:

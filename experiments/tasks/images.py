@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor
 
-from experiments.datasets import DatasetMissing, ImageData, load_images, partition
+from experiments.datasets import DatasetMissing, ImageData, division_words, load_images, partition
 from experiments.frozen_cache import FrozenCache, FrozenWork
 from experiments.models import Cnn, CnnConfig, PretrainRecipe, pretrained_base
 from fl_core.adapters import attach_adapter
 from fl_core.broadcast import frozen_digest
 from fl_core.config import DataConfig, ModelConfig, RunConfig
-from fl_core.task import FederatedTask
+from fl_core.task import FederatedTask, Protected
 from secagg.errors import SottoError
 
 __all__ = ["image_task", "load_or_fall_back"]
@@ -73,7 +73,15 @@ def image_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _:
         evaluate=_scorer(test, test_labels),
         source=f"{data.name} from {data.source}",
         notes=tuple(dict.fromkeys(notes)),
+        protected=Protected(data.name, "an image", _client(config, private_classes)),
     )
+
+
+def _client(config: RunConfig, classes: list[int]) -> str:
+    """What a client's images are: equal words only for equal divisions."""
+    kept = f"classes {sorted(set(classes))}" if classes else "all classes"
+    divided = division_words(config.data.partition, config.federation.clients, config.data.alpha, config.data.seed)
+    return f"a client's images ({kept}, {divided})"
 
 
 def _load_both(config: RunConfig) -> tuple[ImageData, ImageData, list[str]]:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor
 
-from experiments.datasets import DatasetMissing, Posts, largest_owners, load_posts, partition
+from experiments.datasets import DatasetMissing, Posts, division_words, largest_owners, load_posts, partition
 from experiments.frozen_cache import FrozenCache
 from experiments.language.bases import load_base
 from experiments.language.next_word import NextWordScorer, score
-from experiments.language.sequences import Sequences, sequences_of
+from experiments.language.sequences import Sequences, record_words, sequences_of
 from experiments.language.words import Vocabulary
 from experiments.tasks.stored_sequences import FrozenStates, StoredSequences
 from fl_core.adapters import attach_adapter
@@ -27,7 +27,7 @@ from fl_core.causal_lm import CausalLmLoss
 from fl_core.config import DataConfig, RunConfig
 from fl_core.devices import device_of
 from fl_core.frozen_prefix import frozen_prefix
-from fl_core.task import FederatedTask
+from fl_core.task import FederatedTask, Protected
 from secagg.errors import SottoError
 
 __all__ = ["word_task"]
@@ -58,7 +58,8 @@ def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: 
     on_progress("tokenising the posts, or reading them from the cache")
     train = sequences_of(posts.train, posts.digest + "train", tokenizer, length)
     test = sequences_of(posts.test, posts.digest + "test", tokenizer, length)
-    clients = _clients(train, config, notes)
+    record = record_words(tokenizer, length)
+    clients, client = _clients(train, config, notes, record)
     device = device_of(config.engine.device)
     keep = config.engine.keep_features and config.model.quantisation == "none"
     # Before the adapter is there: it changes the names of the layers it sits on.
@@ -91,6 +92,8 @@ def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: 
         evaluate_whole=evaluate(np.arange(len(test.ids))),
         source=f"{posts.name} from {posts.source}",
         notes=(*notes, *([posts.note] if posts.note else [])),
+        # A folder may hold anything under its name, and a digest of it would tell of its posts.
+        protected=Protected("" if posts.source == "folder" else posts.name, record, client),
     )
 
 
@@ -99,8 +102,10 @@ def _logits(model: PeftModel, inputs: dict[str, Tensor]) -> Tensor:
     return logits
 
 
-def _clients(train: Sequences, config: RunConfig, notes: list[str]) -> tuple[NDArray[np.int64], ...]:
-    """Each client's sequences; the pool is that of the natural division, whatever the scheme.
+def _clients(
+    train: Sequences, config: RunConfig, notes: list[str], record: str
+) -> tuple[tuple[NDArray[np.int64], ...], str]:
+    """Each client's sequences, and what they are in words; the pool is that of the natural division in every scheme.
 
     A stand-in (`notes` say so) with fewer users than clients is divided evenly, which is noted too.
     """
@@ -108,12 +113,17 @@ def _clients(train: Sequences, config: RunConfig, notes: list[str]) -> tuple[NDA
     users = int(train.users.max()) + 1
     if notes and users < clients:
         notes.append(f"its {users} users are fewer than {clients} clients: sequences were divided evenly instead")
-        return partition(train.users, clients, "iid", data.alpha, data.seed)
+        divided = division_words("iid", clients, data.alpha, data.seed)
+        return partition(
+            train.users, clients, "iid", data.alpha, data.seed
+        ), f"a client's part of all ({record}, {divided})"
     natural = largest_owners(train.users, clients)
     if data.partition == "natural":
-        return natural
+        return natural, "a user"
     pool = np.sort(np.concatenate(natural))
-    return tuple(pool[part] for part in partition(train.users[pool], clients, data.partition, data.alpha, data.seed))
+    parts = partition(train.users[pool], clients, data.partition, data.alpha, data.seed)
+    divided = division_words(data.partition, clients, data.alpha, data.seed)
+    return tuple(pool[part] for part in parts), f"a client's part of the largest users' ({record}, {divided})"
 
 
 def _evaluation_rows(test: int, wanted: int, seed: int) -> NDArray[np.int64]:

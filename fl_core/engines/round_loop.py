@@ -218,10 +218,9 @@ class RoundLoop:
         self.uploaded = self.aggregator.upload_bytes(spec)
 
         def before_opening(clients: frozenset[int]) -> None:
-            self.budget.check(len(clients))
             times = self.budget.openings_of(number)
-            self.ledger.append(ledger_opening(self.plan, number, times, clients))
-            self.budget.count(number, len(clients))
+            with self.budget.claim(number, len(clients)):
+                self.ledger.append(ledger_opening(self.plan, number, times, clients))
 
         request = RoundRequest(spec, present, self.state.theta, self.state.clip_norm, stream)
         return self.source.open_sum(request, self.aggregator, before_opening)

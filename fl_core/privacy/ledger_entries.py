@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, TypeVar, get_args
 
 from fl_core.privacy.events import Mechanism, MechanismEvent, Neighbouring, Sampling, check_delta
+from fl_core.privacy.ledger_formats import FORMAT, as_now
 from fl_core.privacy.views import Backend, Trust, Unit
 from secagg.errors import SottoError
 
-__all__ = ["FORMAT", "GENESIS", "LedgerError", "LedgerHeader", "Opening", "encode_line", "parse_line"]
+__all__ = ["GENESIS", "LedgerError", "LedgerHeader", "Opening", "encode_line", "parse_line"]
 
-FORMAT: Final = 2
 GENESIS: Final = "0" * 64
 
 _MIN_SIGMA = 4  # of `secagg.noise_draws`, whose samplers would be loaded for a look at a file
@@ -55,7 +55,12 @@ class LedgerHeader:
         aggregator_sigma: standard deviation of the noise of each of them, in grid steps.
         components: xnoise: standard deviations, in grid steps, of a client's components 0 .. clients - n_min, of
             which the first `clients - survivors + 1` are in a sum.
-        version: of this format. A header of format 1 knew only noise by clients and oversize, and is read as such.
+        data: name of the data set whose records these are, where the name settles the content; empty: not known, as
+            with a folder of one's own. Never a digest of records, which betrays the last one to who knows the rest.
+        contribution: what one protected contribution is, in words that are equal for two runs only if the same
+            contributions are protected in both; empty: not known.
+        version: of this format. A header of format 1 knew only noise by clients and oversize, and is read as such; one
+            of format 2 did not say what it was about, and is read as not knowing it.
     """
 
     run: str
@@ -84,6 +89,8 @@ class LedgerHeader:
     aggregators: int = 0
     aggregator_sigma: float = 0.0
     components: tuple[float, ...] = ()
+    data: str = ""
+    contribution: str = ""
     version: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -98,6 +105,9 @@ class LedgerHeader:
             raise LedgerError(f"the format version must be {FORMAT}, not {self.version!r}.")
         if not all(isinstance(warning, str) for warning in self.warnings):
             raise LedgerError('"warnings" must be a list of strings.')
+        for key in ("data", "contribution"):
+            if not isinstance(getattr(self, key), str):
+                raise LedgerError(f'"{key}" must be a string.')
         _number("clip_norm", self.clip_norm, positive=True)
         for key in ("scale", "target_epsilon"):
             if getattr(self, key) is not None:
@@ -246,8 +256,8 @@ def parse_line(line: bytes, seq: int, prev: str, kind: type[_Entry]) -> tuple[_E
     if record["prev"] != prev or record["seq"] != seq:
         raise LedgerError("does not follow the line before it: lines were removed, added or reordered")
     body = record["body"]
-    if kind is LedgerHeader and isinstance(body, dict) and body.get("version") == 1 and not _ADDED.keys() & body:
-        body = {**body, **_ADDED, "version": FORMAT}
+    if kind is LedgerHeader and isinstance(body, dict):
+        body = as_now(body)
     if record["kind"] != _KINDS[kind] or not isinstance(body, dict) or set(body) != {f.name for f in fields(kind)}:
         raise LedgerError(f"is not the {_KINDS[kind]} that belongs there")
     try:
@@ -257,14 +267,6 @@ def parse_line(line: bytes, seq: int, prev: str, kind: type[_Entry]) -> tuple[_E
 
 
 _KINDS: Final[dict[type, str]] = {LedgerHeader: "header", Opening: "opening"}
-# What format 2 added to the header, with what every run of format 1 did.
-_ADDED: Final[dict[str, Any]] = {
-    "noise_by": "clients",
-    "noise_dropout": "oversize",
-    "aggregators": 0,
-    "aggregator_sigma": 0.0,
-    "components": (),
-}
 _CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "unit": get_args(Unit),
     "trust": get_args(Trust),

@@ -138,6 +138,8 @@ def summarise_ledger(contents: LedgerContents, accountant: str | None = None) ->
         "noise_by": header.noise_by,
         "noise_dropout": header.noise_dropout,
         "target_epsilon": header.target_epsilon,
+        "data": header.data,
+        "contribution": header.contribution,
         "openings": found.openings,
         "rounds": found.rounds,
         "private": found.private,

@@ -20,6 +20,7 @@ from fl_core.privacy.accountant import Accountant, Epsilon, choose_accountant, e
 from fl_core.privacy.events import MechanismEvent, Neighbouring, PrivacyError, check_neighbouring
 
 __all__ = [
+    "VIEWS",
     "Backend",
     "Trust",
     "Unit",
@@ -27,10 +28,12 @@ __all__ = [
     "Views",
     "against_aggregators",
     "against_recipients",
+    "left_to_each",
     "local",
     "views",
 ]
 
+VIEWS = ("release", "aggregators", "local")
 Unit = Literal["example", "client"]
 Trust = Literal["none", "central", "local", "distributed"]
 Backend = Literal["plaintext", "smpc"]
@@ -112,6 +115,23 @@ def local(event: MechanismEvent) -> MechanismEvent | None:
     if event.own_multiplier is None:
         return alone
     return replace(alone, noise_multiplier=event.own_multiplier, own_multiplier=None)
+
+
+def left_to_each(event: MechanismEvent, trust: str, backend: str) -> dict[str, MechanismEvent | None]:
+    """What is left of one event against each view's adversary; None where nothing protects from it.
+
+    Raises:
+        PrivacyError: without `clients`, under trust `local` and `distributed`.
+    """
+    if trust == "none":
+        return dict.fromkeys(VIEWS)
+    if trust == "central":
+        # the server draws all of the noise itself, whoever drops out
+        alone = replace(event, clients=1, survivors=None, colluders=0)
+        return {"release": against_recipients(alone), "aggregators": None, "local": None}
+    own = local(event)
+    honest = own if backend == "plaintext" else against_aggregators(event)
+    return {"release": against_recipients(event), "aggregators": honest, "local": own}
 
 
 def views(

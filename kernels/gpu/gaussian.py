@@ -2,6 +2,8 @@
 
 Same normals as `kernels.gaussian`, up to the last bits of a logarithm and of the polynomials. The Philox variant is for
 measuring only.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

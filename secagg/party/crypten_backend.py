@@ -3,6 +3,8 @@
 Shares come from us (`ArithmeticSharedTensor.from_shares`), because CrypTen's own share generator is not cryptographic,
 with precision 0, so that nothing is scaled; the revealed tensor is the raw ring value, because CrypTen's decoder is
 wrong for some negatives.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ One dealing, all of it uniform to any parties - 1 of them:
 
 It is trusted: with any one party it can read what is checked. So it is run by somebody who runs no party, follows the
 protocol, and is given only these orders. Nothing is dealt twice.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

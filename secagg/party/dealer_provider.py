@@ -4,6 +4,8 @@ CrypTen's default provider (TFP, "trusted first party") makes every triple at pa
 masks, and its TTP provider sends 64-bit seeds over channels without keys. `use_dealer` puts a `DealerClient` where
 CrypTen looks for its provider; a thread without one gets a refusal instead of the default. Nothing that was dealt
 may serve twice.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

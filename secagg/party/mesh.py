@@ -2,6 +2,8 @@
 
 A mesh lives for one attempt of one round and is closed with it, so nothing of a failed attempt can be read by the
 next. All parties of a mesh were told the same specification: its digest is the label under which they join.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

@@ -35,6 +35,8 @@ independent signs with weights whose squares sum to at most `4 B^2`; nothing wra
   `(32/9) 2^-13`, and all four are with less than 2^-44.
 
 The coin's expansion by ChaCha20 is taken for random, as everywhere in this project.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

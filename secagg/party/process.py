@@ -159,7 +159,8 @@ class LocalDaemons:
         command += ["--spool", str(self._spool)] if self._spool else []
         command += ["--listen-fd", str(listening), "--lifeline", str(theirs.fileno()), "--parent", str(os.getpid())]
         with self._log(rank).open("wb") as output, theirs:
-            process = subprocess.Popen(
+            # This very interpreter, with numbers and folders that this process chose; no shell.
+            process = subprocess.Popen(  # noqa: S603
                 command,
                 env=environment,
                 pass_fds=[theirs.fileno(), listening],

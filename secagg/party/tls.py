@@ -2,6 +2,8 @@
 
 There is no certificate authority: each side accepts exactly the certificates in the deployment file, and then
 checks that the one presented belongs to the role it expects. Host names are not looked at.
+
+Ours and not independently reviewed.
 """
 
 from __future__ import annotations

@@ -192,6 +192,42 @@ def test_ledger_derives_the_epsilons_again(run_folder):
     assert "warning: " in shown
 
 
+def test_ledgers_of_several_runs_are_added_up(run_folder, tmp_path):
+    other = tmp_path / "other.jsonl"
+    header = LedgerHeader("r8", "example", "distributed", "discrete_gaussian", "zero_out", 1e-5, 1.0, 1024.0, 9, 4, 2)
+    with Ledger.create(other, replace(header, data="mnist", contribution="an image")) as ledger:
+        for number in range(2):
+            ledger.append(Opening(number, 0, 4, "0" * 64, 2.0, 1024.0))
+    answer = run_json("ledger", run_folder, other)
+    assert answer["runs"] == [run_json("ledger", run_folder), run_json("ledger", other)]
+    (joint,) = answer["joint"]
+    expected = run_json(
+        "epsilon",
+        *["--noise-multiplier", 2, "--sample-rate", 1, "--steps", 5, "--delta", 1e-5, "--clients", 4],
+        *["--mechanism", "discrete_gaussian", "--scale", 1024, "--dimension", 9],
+    )
+    assert joint["views"] == expected["views"]
+    assert (joint["runs"], joint["unknown"], joint["openings"]) == (["r7", "r8"], ["r7"], 5)
+    assert joint["private"] is False
+    shown = run("ledger", run_folder, other).stdout
+    assert "together: r7, r8 (an image on mnist)" in shown
+    assert "its ledger does not say what it is about: r7" in shown
+    assert f"{joint['epsilon']:.4f}" in shown
+    with pytest.raises(SottoError, match="ledgers of one run"):
+        run("ledger", run_folder, run_folder)
+
+
+def test_ledgers_of_runs_on_different_data_are_added_up_separately_and_it_says_so(run_folder, tmp_path):
+    header = LedgerHeader("r1", "example", "distributed", "discrete_gaussian", "zero_out", 1e-5, 1.0, 1024.0, 9, 4, 2)
+    files = [tmp_path / f"{data}.jsonl" for data in ("mnist", "digits")]
+    for file in files:
+        Ledger.create(file, replace(header, run=file.stem, data=file.stem, contribution="an image")).close()
+    answer = run_json("ledger", *files, run_folder)
+    assert [joint["runs"] for joint in answer["joint"]] == [["mnist", "r7"], ["digits", "r7"]]
+    shown = run("ledger", *files).stdout
+    assert "do not all protect the same contributions, so there is no sum of all of them" in shown
+
+
 def test_a_corrupted_ledger_is_one_sentence_with_its_line(run_folder):
     path = run_folder / "ledger.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"round":1', b'"round":7'))

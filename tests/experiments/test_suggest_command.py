@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from fl_core.adapters import attach_adapter, save_adapter
 from fl_core.config import LoraSettings
@@ -77,3 +79,12 @@ def test_an_adapter_of_another_base_is_a_sentence(mistake, home, tmp_path):
     save(tmp_path / "wide", width=32)
     sentence = mistake("suggest", "The", "--adapter", home / "run", "--base", tmp_path / "wide")
     assert "does not fit the base" in sentence
+
+
+def test_an_adapter_that_only_a_pickle_holds_is_not_loaded(mistake, home, tmp_path):
+    shutil.copytree(home / "run" / "adapter", tmp_path / "adapter")
+    weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    torch.save(weights, tmp_path / "adapter" / "adapter_model.bin")
+    (tmp_path / "adapter" / "adapter_model.safetensors").unlink()
+    sentence = mistake("suggest", "The", "--adapter", tmp_path / "adapter", "--base", home / "base")
+    assert "has no adapter_model.safetensors" in sentence

@@ -74,12 +74,12 @@ def tiny_task(config, poison=None):
     )
 
 
-def run_tiny(path, config, aggregator=None, resume=False, on_round=lambda report: None, task=None):
-    """Run (or resume) in folder `path`; returns (why it ended, the engine).
+def run_tiny(path, config, aggregator=None, resume=False, on_round=lambda report: None, task=None, run=None):
+    """Run (or resume) in folder `path` under the id `run`; returns (why it ended, the engine).
 
     Parties open no round of a run twice: with an aggregator that others use too, the folder's path names the run.
     """
-    shared = isinstance(aggregator, SmpcAggregator)
+    run = run or (str(path) if isinstance(aggregator, SmpcAggregator) else "run")
     task = task or tiny_task(config)
     with RunFolder(path, resume) as folder:
         plan = plan_privacy(config, len(flat_adapter(task.model)), task.records)
@@ -87,7 +87,7 @@ def run_tiny(path, config, aggregator=None, resume=False, on_round=lambda report
         if resume:
             ledger = Ledger.resume(folder.ledger_path, (start.ledger_lines, start.ledger_head) if start else None)
         else:
-            ledger = Ledger.create(folder.ledger_path, ledger_header(config, plan, str(path) if shared else "run"))
+            ledger = Ledger.create(folder.ledger_path, ledger_header(config, plan, run))
             folder.config_path.write_text("{}")
         with ledger, WorkerPool(task, config, plan, tiny_task) if config.engine.workers > 1 else nullcontext() as pool:
             engine = LocalEngine(task, config, plan, folder, ledger, aggregator or PlaintextAggregator(), start, pool)

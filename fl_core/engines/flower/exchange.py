@@ -23,9 +23,9 @@ TRAIN = "train"  # this round's sealed messages of your clients, please
 RELAY = "query.accumulate"  # to an aggregator node: put these sealed parts where your party reads them
 
 _VERSION = 1
-# How each side uses its machine is its own business, as are the parties' addresses.
+# How each side uses its machine is its own business, as are the parties' addresses and where the ServerApp counts.
 _OWN = ("engine", "flower")
-_OWN_AGGREGATION = ("deployment", "timeout_s")
+_OWN_KEYS = {"aggregation": ("deployment", "timeout_s"), "privacy": ("budget",)}
 
 Value = int | float | str | bytes | list[int]
 Facts = Mapping[str, Value]
@@ -65,7 +65,8 @@ def terms_of(config: RunConfig, deployment: bytes) -> str:
     The ledger accounts for what the ServerApp's configuration says, and the clients do what theirs says.
     """
     plain = {name: section for name, section in to_dict(config).items() if name not in _OWN}
-    plain["aggregation"] = {key: value for key, value in plain["aggregation"].items() if key not in _OWN_AGGREGATION}
+    for name, own in _OWN_KEYS.items():
+        plain[name] = {key: value for key, value in plain[name].items() if key not in own}
     agreed = json.dumps([_VERSION, plain, deployment.hex()], sort_keys=True)
     return hashlib.sha256(agreed.encode()).hexdigest()
 

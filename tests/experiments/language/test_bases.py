@@ -65,3 +65,12 @@ def test_weights_that_are_cut_short_are_a_sentence(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(SottoError, match="cannot be loaded as a causal language model"):
         load_base(str(tmp_path / "base"))
+
+
+def test_weights_that_only_a_pickle_holds_are_not_loaded(tmp_path):
+    save(tmp_path / "base")
+    model, _ = load_base(str(tmp_path / "base"))
+    (tmp_path / "base" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "base" / "pytorch_model.bin")
+    with pytest.raises(SottoError, match="cannot be loaded as a causal language model .*weights as safetensors"):
+        load_base(str(tmp_path / "base"))

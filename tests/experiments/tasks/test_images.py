@@ -91,3 +91,20 @@ def test_features_are_the_same_bits_computed_now_from_disk_and_from_memory(monke
     assert none == 0
     assert raw.dim() == 4
     assert refused.evaluate(refused.model)["accuracy"] == off.evaluate(off.model)["accuracy"]
+
+
+def test_a_client_is_the_same_only_where_its_images_are(monkeypatch, tmp_path):
+    monkeypatch.setenv("SOTTO_CACHE", str(tmp_path))
+
+    def protected(*overrides):
+        settings = {"data": {"name": "digits"}, "model": {"pretrain": {"data": "digits", "epochs": 0}}}
+        settings |= {"privacy": {"epsilon": 1}, "federation": {"clients": 5}}
+        return tasks.image_task(parse_config(OmegaConf.create(settings), list(overrides), "test")).protected
+
+    first = protected()
+    assert (first.data, first.record) == ("digits", "an image")
+    assert protected("federation.rounds=7", "data.alpha=2", "lora.rank=1") == first
+    others = [protected(change) for change in ("federation.clients=6", "data.seed=1", "data.partition=dirichlet")]
+    others.append(protected("data.classes=[5,6,7]"))
+    assert len({other.client for other in [first, *others]}) == 5
+    assert {(other.data, other.record) for other in others} == {("digits", "an image")}

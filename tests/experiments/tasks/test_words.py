@@ -63,6 +63,31 @@ def test_the_largest_users_are_the_clients_and_other_divisions_share_their_seque
     assert max(map(len, build_task(config(base, "data.partition=iid")).clients)) <= len(pool) // 4 + 1
 
 
+def test_a_record_is_the_same_only_where_posts_are_cut_alike_and_a_user_always_is(base):
+    def protected(*overrides):
+        return build_task(config(base, *overrides)).protected
+
+    first = protected()
+    assert (first.data, first.client) == ("topics", "a user")
+    assert first.record.startswith("a sequence of at most 12 tokens")
+    assert protected("federation.clients=3", "federation.rounds=9") == first
+    longer = protected("data.sequence_length=13")
+    assert longer.record != first.record
+    assert longer.client == first.client
+    divided = [protected("data.partition=iid", *more) for more in ([], ["data.seed=1"], ["data.sequence_length=13"])]
+    assert len({other.client for other in divided}) == 3
+
+
+def test_a_folder_of_posts_is_not_known_by_its_name(base, tmp_path):
+    for split, user in (("train", "a"), ("test", "b")):
+        rows = [{"user": f"{user}{i % 4}", "text": "some words of a post that say little"} for i in range(20)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    task = build_task(config(base, f"data.name={tmp_path}"))
+    assert task.name == tmp_path.name
+    assert task.protected.data == ""
+    assert task.protected.record
+
+
 def test_stored_states_change_gradients_by_rounding_only(base):
     from fl_core import PrivateGradient
 

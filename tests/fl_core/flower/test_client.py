@@ -117,6 +117,8 @@ def test_terms_cover_everything_but_how_each_side_uses_its_machine():
     assert {terms_of(flower_config(change), digest) for change in same} == {terms_of(config, digest)}
     assert len({terms_of(flower_config(change), digest) for change in other} | {terms_of(config, digest)}) == 5
     assert terms_of(config, b"\1" * 32) != terms_of(config, digest)
+    real = flower_config("privacy.insecure_seed=null")
+    assert terms_of(flower_config("privacy.insecure_seed=null", "privacy.budget=x"), digest) == terms_of(real, digest)
 
 
 def test_a_value_is_of_its_type_or_refused():
