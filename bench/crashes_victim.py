@@ -177,8 +177,7 @@ def _live(life: Life, marks: mmap.mmap, begun: int) -> NoReturn:
     watch_run(marks, begun, say, reach)
     began = (life.folder / "config.yaml").exists()
     try:
-        # Without a configuration no round ever began; the sentence of a run that holds only a ledger says --overwrite.
-        runs.execute(life.config, life.folder, began, not began, _Silent())
+        runs.execute(life.config, life.folder, began, False, _Silent())  # as `sotto sweep` does
     except SottoError as error:
         say(kind="ended", how="sentence", text=str(error))
     except BaseException:

@@ -99,8 +99,8 @@ class RunFolder:
     def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
         self.path = path
         self._lock = lock_folder(path)
-        holds_run = self.config_path.exists() or self.ledger_path.exists()
         try:
+            holds_run = self._holds_run()
             if holds_run and overwrite and not resume:
                 self._clear()
             elif holds_run and not resume:
@@ -112,6 +112,8 @@ class RunFolder:
                     folder.mkdir(exist_ok=True)
                 if holds_run:
                     self._remove_drafts()
+                elif not resume:
+                    self.ledger_path.unlink(missing_ok=True)
         except BaseException:
             self.close()
             raise
@@ -171,6 +173,17 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _holds_run(self) -> bool:
+        """Whether a run began here.
+
+        The configuration is written right after the ledger's first line. A process that was killed between the two
+        has opened nothing and left nothing to resume.
+        """
+        if self.config_path.exists() or not self.ledger_path.exists():
+            return self.config_path.exists()
+        with storage_errors(self.ledger_path):
+            return self.ledger_path.read_bytes().count(b"\n") > 1
 
     def _remove_drafts(self) -> None:
         """Files that a killed process was about to put in their places; nobody else writes while the lock is held."""

@@ -55,13 +55,26 @@ def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed_up(tmp_path):
     assert (tmp_path / "run" / "mine.txt").read_text() == "keep"
 
 
-def test_a_run_that_died_before_its_configuration_was_written_can_be_overwritten(tmp_path):
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("left", ["", "x", "header\n"])
+def test_a_run_that_died_before_its_configuration_was_written_is_begun_anew(tmp_path, left, overwrite):
     with RunFolder(tmp_path) as folder:
-        folder.ledger_path.write_text("x")
+        folder.ledger_path.write_text(left)
     with pytest.raises(StorageError, match="holds no run to resume"):
         RunFolder(tmp_path, resume=True)
-    with RunFolder(tmp_path, overwrite=True) as folder:
+    assert (tmp_path / "ledger.jsonl").read_text() == left
+    with RunFolder(tmp_path, overwrite=overwrite) as folder:
         assert not folder.ledger_path.exists()
+
+
+def test_a_ledger_with_openings_is_never_forgotten_because_its_configuration_is_gone(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        folder.ledger_path.write_text("header\nopening\n")
+    with pytest.raises(StorageError, match="already holds a run"):
+        RunFolder(tmp_path)
+    with pytest.raises(StorageError, match="holds no run to resume"):
+        RunFolder(tmp_path, resume=True)
+    assert (tmp_path / "ledger.jsonl").read_text() == "header\nopening\n"
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
