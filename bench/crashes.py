@@ -84,7 +84,14 @@ def prepared(kind: str, scratch: Path) -> Iterator[tuple[Fault, Place]]:
             yield _DISKS[kind](disk), Place(disk.path / "run", log, config)
 
 
-def try_kind(kind: str, tries: int, seed: str, scratch: Path, only: str | None = None) -> list[Trial]:
+def try_kind(
+    kind: str,
+    tries: int,
+    seed: str,
+    scratch: Path,
+    only: str | None = None,
+    keep: Callable[[list[Trial]], None] = lambda trials: None,
+) -> list[Trial]:
     """Trials of one kind until so many faults were tried.
 
     Args:
@@ -93,6 +100,7 @@ def try_kind(kind: str, tries: int, seed: str, scratch: Path, only: str | None =
         seed: of all trials.
         scratch: folder for runs.
         only: seed of the one trial to repeat.
+        keep: called with all trials so far after each of them.
     """
     trials: list[Trial] = []
     started = time.monotonic()
@@ -104,6 +112,7 @@ def try_kind(kind: str, tries: int, seed: str, scratch: Path, only: str | None =
             trial = run_trial(fault, place, reference, only or f"{seed}/{kind}/{len(trials)}")
             trials.append(trial)
             done += len(trial.faults)
+            keep(trials)
             if trial.violations:
                 print(f"{trial.seed}: {trial.faults[-1:]}: {trial.violations}", file=sys.stderr, flush=True)
             _show(kind, done, tries, sum(bool(t.violations) for t in trials), time.monotonic() - started)
@@ -125,22 +134,24 @@ def main(arguments: list[str] | None = None) -> int:
     failed = False
     for kind in options.kinds:
         why = why_no_disk() if kind in _DISKS else None
+        command = f"python -m bench.crashes --out DIR --kinds {kind} --tries {options.tries} --seed {options.seed}"
+        started = time.monotonic()
+
+        def keep(trials: list[Trial], kind: str = kind, command: str = command, started: float = started) -> None:
+            row = summary_of([asdict(trial) for trial in trials])
+            part["rows"][kind] = row | {"seconds": round(time.monotonic() - started, 1), "command": command}
+            store(path, part)
+
         with tempfile.TemporaryDirectory(prefix="sotto-crashes-", dir=options.scratch) as scratch:
             try:
                 if why is not None:
                     raise DiskMissing(why)
-                started = time.monotonic()
-                trials = try_kind(kind, options.tries, options.seed, Path(scratch).resolve(), options.only)
+                try_kind(kind, options.tries, options.seed, Path(scratch).resolve(), options.only, keep)
             except DiskMissing as missing:
                 print(f"{kind}: not run: {missing}", file=sys.stderr)
                 part["rows"][kind] = {"not_run": str(missing)}
             else:
-                row = summary_of([asdict(trial) for trial in trials])
-                command = (
-                    f"python -m bench.crashes --out DIR --kinds {kind} --tries {options.tries} --seed {options.seed}"
-                )
-                part["rows"][kind] = row | {"seconds": round(time.monotonic() - started, 1), "command": command}
-                failed |= bool(row["violations"])
+                failed |= bool(part["rows"][kind]["violations"])
         store(path, part)
         path.with_suffix(".md").write_text(crashes_page(part))
     return int(failed)
