@@ -69,8 +69,9 @@ def crashes_page(part: dict[str, Any]) -> str:
         "chain holds and it lost nothing; no two opened sums share noise or a stream; every file is whole. At the end: "
         "no litter; a run whose rounds were each opened once equals the uninterrupted one bit for bit (adapter, "
         "optimiser, checkpoint, metrics but for seconds, ledger but for the run's name). A round that was lost after "
-        "its entry is drawn again with fresh noise and counted twice, by design; its run can then only equal the "
-        "other one before that round. Not survived, though all of this holds: a ledger whose last line was cut short "
+        "its entry is drawn again with fresh noise and counted twice, and one that a party's death began again before "
+        "its entry with fresh noise, both by design: such a run is compared up to that round and is not in the column "
+        "of equal ones. Not survived, though all of this holds: a ledger whose last line was cut short "
         "in the middle of its write, which is refused and never repaired (`read_ledger`).",
         "",
     ]
