@@ -6,11 +6,13 @@ Takes metrics rows and summaries; writes PNG files. Colour is never the only mar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from experiments.summary import extrapolates
+from fl_core.run_folder import write_atomically
 
 __all__ = ["COLOURS", "DASHES", "accuracy_limits", "adapted_targets", "draw_run", "footnote", "label", "pyplot"]
 
@@ -22,7 +24,7 @@ FOOTNOTE_CHARACTERS_PER_INCH = 19  # of 7 points: a longer line would widen the 
 
 
 def draw_run(rows: Sequence[dict[str, Any]], summary: dict[str, Any], path: Path) -> None:
-    """Accuracy by round of one run, and the epsilon spent below it."""
+    """Accuracy by round of one run, and the epsilon spent below it; the file is whole or as it was."""
     plt = pyplot()
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 6), sharex=True, height_ratios=[2, 1])
     scored = [row for row in rows if "accuracy" in row]
@@ -46,8 +48,10 @@ def draw_run(rows: Sequence[dict[str, Any]], summary: dict[str, Any], path: Path
     else:
         lower.text(0.5, 0.5, "no noise: no finite epsilon", transform=lower.transAxes, ha="center")
     footnote(figure, [summary])
-    figure.savefig(path, dpi=130, bbox_inches="tight")
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=130, bbox_inches="tight")
     plt.close(figure)
+    write_atomically(path, drawn.getvalue())
 
 
 def adapted_targets(summary: dict[str, Any]) -> list[str]:

@@ -31,7 +31,7 @@ from fl_core.engines.worker_pool import WorkerPool
 from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
-from fl_core.run_folder import RunFolder, StorageError, storage_errors
+from fl_core.run_folder import RunFolder, StorageError
 from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics
 from secagg.aggregator import Aggregator, PlaintextAggregator
@@ -94,13 +94,12 @@ def execute(
                     ended = rounds(LocalClients(task, config, plan, pool))
         aggregator.shutdown()
         progress.say("writing adapter and figures")
-        with storage_errors(folder.adapter):
-            save_adapter(task.model, folder.adapter)
+        save_adapter(task.model, folder.adapter)
         rows = read_metrics(folder.metrics_path)
         summary = summarise(config, plan, task, rows, folder.ledger_path, ended, time.perf_counter() - started)
+        draw_run(rows, summary, folder.figures / "accuracy.png")
+        # Last: a folder with a summary is that of a run that has ended, with all that it leaves.
         folder.write_json(folder.summary_path, summary)
-        with storage_errors(folder.figures):
-            draw_run(rows, summary, folder.figures / "accuracy.png")
     return summary
 
 
@@ -163,8 +162,7 @@ def _open_ledger(
         return ledger, start
     ledger = Ledger.create(folder.ledger_path, header)
     # After the ledger: a folder with a configuration always has its ledger.
-    with storage_errors(folder.config_path):
-        save_config(config, folder.config_path)
+    save_config(config, folder.config_path)
     return ledger, None
 
 

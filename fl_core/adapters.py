@@ -6,16 +6,19 @@ It must never make a base parameter trainable.
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from fl_core.config import LoraSettings
+from fl_core.run_folder import StorageError, storage_errors, write_atomically
 from secagg.errors import SottoError
 
 __all__ = [
@@ -174,5 +177,21 @@ def unmoved_weights(model: nn.Module, before: Tensor, gradient: Tensor) -> list[
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter in PEFT's format, which `PeftModel.from_pretrained` loads."""
-    model.save_pretrained(str(folder))
+    """Write the adapter in PEFT's format, which `PeftModel.from_pretrained` loads; each file whole or as it was.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    draft = folder.with_name(f".{folder.name}.tmp")
+    with storage_errors(folder):
+        shutil.rmtree(draft, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with storage_errors(folder):
+            model.save_pretrained(str(draft))
+        for file in sorted(draft.iterdir()):
+            write_atomically(folder / file.name, file.read_bytes())
+    except SafetensorError as error:
+        raise StorageError(f"{folder} cannot be written: {error}; free space, then use --resume") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

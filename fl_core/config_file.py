@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_check import check
+from fl_core.run_folder import write_atomically
 
 __all__ = ["first_difference", "load_config", "load_yaml", "merge_into", "parse_config", "save_config", "to_dict"]
 
@@ -105,8 +106,12 @@ def first_difference(ours: Any, theirs: Any, prefix: str = "") -> tuple[str, Any
 
 
 def save_config(config: Any, path: Path) -> None:
-    """Write the resolved configuration as YAML."""
-    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
+    """Write the resolved configuration as YAML, on disk before returning: a run cannot be resumed without it.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    write_atomically(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
 
 
 def _first_line(error: Exception) -> str:

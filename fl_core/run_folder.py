@@ -21,6 +21,8 @@ from secagg.errors import SottoError
 
 __all__ = ["FolderInUse", "RunFolder", "StorageError", "lock_folder", "storage_errors", "write_atomically"]
 
+_FILES = ("config.yaml", "metrics.jsonl", "summary.json")
+
 
 class StorageError(SottoError):
     """The run folder cannot be used or written."""
@@ -69,7 +71,10 @@ def lock_folder(path: Path) -> IO[str]:
         StorageError: if it cannot be written.
     """
     with storage_errors(path):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            _sync_folder(folder.parent)  # a folder that a crash forgets would take its ledger with it
         lock = (path / ".lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,8 +99,8 @@ class RunFolder:
     def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
         self.path = path
         self._lock = lock_folder(path)
-        holds_run = self.config_path.exists() or self.ledger_path.exists()
         try:
+            holds_run = self._holds_run()
             if holds_run and overwrite and not resume:
                 self._clear()
             elif holds_run and not resume:
@@ -105,6 +110,10 @@ class RunFolder:
             with storage_errors(path):
                 for folder in (self.checkpoints, self.figures):
                     folder.mkdir(exist_ok=True)
+                if holds_run:
+                    self._remove_drafts()
+                elif not resume:
+                    self.ledger_path.unlink(missing_ok=True)
         except BaseException:
             self.close()
             raise
@@ -164,6 +173,26 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _holds_run(self) -> bool:
+        """Whether a run began here.
+
+        The configuration is written right after the ledger's first line. A process that was killed between the two
+        has opened nothing and left nothing to resume.
+        """
+        if self.config_path.exists() or not self.ledger_path.exists():
+            return self.config_path.exists()
+        with storage_errors(self.ledger_path):
+            return self.ledger_path.read_bytes().count(b"\n") > 1
+
+    def _remove_drafts(self) -> None:
+        """Files that a killed process was about to put in their places; nobody else writes while the lock is held."""
+        for place in (*_FILES, "adapter"):
+            for draft in self.path.glob(f".{place}.tmp"):
+                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+        for folder, name in ((self.checkpoints, "round-*"), (self.figures, "*"), (self.adapter, "*")):
+            for draft in folder.glob(f".{name}.tmp"):
+                draft.unlink()
 
     def _clear(self) -> None:
         # Only what a run writes: a mistyped --out must not cost somebody else's files.

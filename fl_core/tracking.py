@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,26 +54,47 @@ class Tracker:
     """
 
     def __init__(self, folder: RunFolder, done: int) -> None:
-        self._path = folder.metrics_path
+        self._path, self._tensorboard = folder.metrics_path, folder.tensorboard
         self.rows = [row for row in read_metrics(self._path) if row["round"] <= done]
-        kept = "".join(_line(row) for row in self.rows)
-        write_atomically(self._path, kept.encode())
+        self._rewrite()
         self._board = summary_writer(folder.tensorboard, done)
 
     def record(self, row: Mapping[str, Any]) -> None:
-        """Append one round's row (strict JSON numbers and strings)."""
+        """Append one round's row (strict JSON numbers and strings).
+
+        Raises:
+            StorageError: if it cannot be written, or what came before cannot be shown; `settle` tries again.
+        """
+        line = _line(row)
         self.rows.append(dict(row))
+        self._whole = False
         with storage_errors(self._path), self._path.open("a", encoding="utf-8") as handle:
-            handle.write(_line(row))
+            handle.write(line)
             handle.flush()
             os.fsync(handle.fileno())
-        for key, value in row.items():
-            if isinstance(value, int | float) and not isinstance(value, bool) and key != "round":
-                self._board.add_scalar(key, value, row["round"])
+        self._whole = True
+        with storage_errors(self._tensorboard):
+            for key, value in row.items():
+                if isinstance(value, int | float) and not isinstance(value, bool) and key != "round":
+                    self._board.add_scalar(key, value, row["round"])
+
+    def settle(self) -> None:
+        """Have every row on the disk, also one that could not be written when it came.
+
+        Raises:
+            StorageError: if it still cannot.
+        """
+        if not self._whole:
+            self._rewrite()
 
     def close(self) -> None:
         """Flush TensorBoard."""
-        self._board.close()
+        with storage_errors(self._tensorboard):
+            self._board.close()
+
+    def _rewrite(self) -> None:
+        write_atomically(self._path, "".join(_line(row) for row in self.rows).encode())
+        self._whole = True
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -80,10 +102,33 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def summary_writer(folder: Path, done: int) -> SummaryWriter:
-    """TensorBoard events in `folder`, those after step `done` purged."""
+    """TensorBoard events in `folder`, those after step `done` purged.
+
+    Its methods raise OSError when the disk is full or not writable.
+    """
     # tensorboard logs about missing optional parts at import; nothing of it concerns the user of a run.
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     from torch.utils.tensorboard import SummaryWriter
 
+    _hush_writers()
     with storage_errors(folder):
         return SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+
+
+def _hush_writers() -> None:
+    """Keep threads that write events from printing a traceback for a full disk.
+
+    The next call of their `SummaryWriter` raises the same error, which becomes a sentence there.
+    """
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+
+    before = threading.excepthook
+    if getattr(before, "hushes_writers", False):
+        return
+
+    def hook(failed: threading.ExceptHookArgs) -> None:
+        if not (isinstance(failed.thread, _AsyncWriterThread) and isinstance(failed.exc_value, OSError)):
+            before(failed)
+
+    hook.hushes_writers = True  # type: ignore[attr-defined]
+    threading.excepthook = hook

@@ -135,9 +135,10 @@ class TrainingFolder:
             handle.write(json.dumps(row, sort_keys=True, allow_nan=False) + "\n")
         if self._board is None:
             self._board = summary_writer(self.state / "tensorboard", report.step - 1)
-        for key, value in row.items():
-            if key not in ("step", "steps"):
-                self._board.add_scalar(key, value, report.step)
+        with storage_errors(self.state):
+            for key, value in row.items():
+                if key not in ("step", "steps"):
+                    self._board.add_scalar(key, value, report.step)
 
     def _forget_after(self, step: int) -> None:
         """Drop reports of steps that will be made again, and a last line torn by a crash."""

@@ -264,6 +264,8 @@ class RoundLoop:
 
     def _checkpoint(self) -> None:
         if self.state.round:
+            # A round that a checkpoint holds is not run again, so that its row would never come back.
+            self.tracker.settle()
             save_checkpoint(self.folder.checkpoints, self.state)
 
     def _record(

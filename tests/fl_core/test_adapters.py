@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from torch import nn
 
 from fl_core.adapters import (
@@ -17,6 +20,7 @@ from fl_core.adapters import (
     unmoved_weights,
 )
 from fl_core.config import LoraSettings
+from fl_core.run_folder import StorageError
 from secagg.errors import SottoError
 
 
@@ -54,6 +58,31 @@ def test_flat_vectors_round_trip_and_come_back_from_disk(tmp_path):
     save_adapter(model, tmp_path / "adapter")
     again = PeftModel.from_pretrained(Net(), tmp_path / "adapter", is_trainable=True)
     assert torch.equal(flat_adapter(again), theta)
+
+
+@pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
+def test_an_adapter_that_cannot_be_saved_leaves_the_old_one_whole(tmp_path, monkeypatch, broken):
+    model = attach_adapter(Net(), LoraSettings(targets=["fc"]))
+    save_adapter(model, tmp_path / "adapter")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "adapter").iterdir()}
+    load_flat_adapter(model, torch.randn(len(flat_adapter(model))))
+
+    def full(*arguments, **_):
+        if broken != "write":
+            raise OSError(28, "No space left on device")
+        (tmp_path / ".adapter.tmp").mkdir()
+        (tmp_path / ".adapter.tmp" / "adapter_model.safetensors").write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    if broken == "write":
+        monkeypatch.setattr(model, "save_pretrained", full)
+    else:
+        monkeypatch.setattr(os, broken, full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        save_adapter(model, tmp_path / "adapter")
+    monkeypatch.undo()
+    assert {file.name: file.read_bytes() for file in (tmp_path / "adapter").iterdir()} == before
+    assert [file.name for file in tmp_path.iterdir()] == ["adapter"]
 
 
 @pytest.mark.parametrize("bad", [torch.zeros(3), torch.full((20,), float("nan"))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_check import _MIN_CLIP_NORM
 from fl_core.config_file import first_difference, load_config, merge_into, parse_config, save_config, to_dict
+from fl_core.run_folder import StorageError
 from kernels.clip_sum import MIN_CLIP_NORM
 
 GOOD = {"privacy": {"epsilon": 2.0}}
@@ -184,6 +186,20 @@ def test_a_saved_configuration_loads_as_itself(tmp_path):
     config = parse("federation.clients=7", "privacy.delta=1e-6")
     save_config(config, tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml", []) == config
+
+
+def test_a_configuration_that_cannot_be_saved_leaves_the_old_one(tmp_path, monkeypatch):
+    config, path = parse("federation.clients=7"), tmp_path / "config.yaml"
+    save_config(config, path)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)  # so it is asked for: a run without its configuration cannot be resumed
+    with pytest.raises(StorageError, match="No space left on device"):
+        save_config(parse("federation.clients=8"), path)
+    assert load_config(path, []) == config
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import torch
 from fl_core.adapters import flat_adapter
 from fl_core.checkpoint import latest_checkpoint
 from fl_core.privacy.ledger import LedgerError, history, read_ledger, summary
-from fl_core.tracking import read_metrics
+from fl_core.run_folder import StorageError
+from fl_core.tracking import Tracker, read_metrics
 from secagg import PlaintextAggregator, SmpcAggregator
 from secagg.errors import AggregationError, SottoError
 from secagg.smpc import PartyFailure
@@ -282,6 +283,29 @@ def test_a_full_disk_while_writing_metrics_is_a_sentence_and_the_run_can_go_on(t
     ended, engine = run_tiny(tmp_path / "run", config, resume=True)
     assert ended == "all rounds done"
     assert engine.state.round == 6
+
+
+def test_a_round_whose_row_met_a_full_disk_has_it_once_the_checkpoint_could_be_written(tmp_path, monkeypatch):
+    config, real = tiny_config(), Tracker._rewrite
+
+    def record(self, row):
+        self.rows.append(dict(row))
+        self._whole = row["round"] != 3
+        real(self)
+        if row["round"] == 3:
+            self._path.write_text(self._path.read_text()[:-20])
+            self._whole = False
+            raise StorageError("metrics.jsonl cannot be written: No space left on device")
+
+    monkeypatch.setattr(Tracker, "record", record)
+    with pytest.raises(StorageError, match="No space left on device"):
+        run_tiny(tmp_path / "run", config)
+    monkeypatch.undo()
+    assert latest_checkpoint(tmp_path / "run" / "checkpoints").round == 3
+    assert [row["round"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2, 3]
+    run_tiny(tmp_path / "run", config, resume=True)
+    assert [row["round"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == list(range(7))
+    assert len(read_ledger(tmp_path / "run" / "ledger.jsonl").openings) == 6
 
 
 def test_the_aggregate_simulation_equals_the_faithful_run_when_there_is_no_noise(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from fl_core.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from fl_core.environment import EnvironmentProblem, check_environment
 from fl_core.optimizers import OptimizerState
 from fl_core.run_folder import RunFolder, StorageError, lock_folder, write_atomically
-from fl_core.tracking import Tracker, read_metrics
+from fl_core.tracking import Tracker, read_metrics, summary_writer
 
 
 def checkpoint(round_):
@@ -54,13 +55,26 @@ def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed_up(tmp_path):
     assert (tmp_path / "run" / "mine.txt").read_text() == "keep"
 
 
-def test_a_run_that_died_before_its_configuration_was_written_can_be_overwritten(tmp_path):
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("left", ["", "x", "header\n"])
+def test_a_run_that_died_before_its_configuration_was_written_is_begun_anew(tmp_path, left, overwrite):
     with RunFolder(tmp_path) as folder:
-        folder.ledger_path.write_text("x")
+        folder.ledger_path.write_text(left)
     with pytest.raises(StorageError, match="holds no run to resume"):
         RunFolder(tmp_path, resume=True)
-    with RunFolder(tmp_path, overwrite=True) as folder:
+    assert (tmp_path / "ledger.jsonl").read_text() == left
+    with RunFolder(tmp_path, overwrite=overwrite) as folder:
         assert not folder.ledger_path.exists()
+
+
+def test_a_ledger_with_openings_is_never_forgotten_because_its_configuration_is_gone(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        folder.ledger_path.write_text("header\nopening\n")
+    with pytest.raises(StorageError, match="already holds a run"):
+        RunFolder(tmp_path)
+    with pytest.raises(StorageError, match="holds no run to resume"):
+        RunFolder(tmp_path, resume=True)
+    assert (tmp_path / "ledger.jsonl").read_text() == "header\nopening\n"
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
@@ -86,6 +100,36 @@ def test_an_atomic_write_that_fails_leaves_the_old_content_and_no_litter(tmp_pat
     monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
+
+
+def test_drafts_of_a_killed_process_are_removed_and_nobody_elses_files(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        folder.config_path.write_text("a: 1")
+        folder.adapter.mkdir()
+    drafts = [".config.yaml.tmp", ".summary.json.tmp", "checkpoints/.round-000003.safetensors.tmp"]
+    drafts += ["figures/.accuracy.png.tmp", "adapter/.adapter_config.json.tmp", ".adapter.tmp/half"]
+    for draft in drafts:
+        (tmp_path / draft).parent.mkdir(exist_ok=True)
+        (tmp_path / draft).write_text("half")
+    (tmp_path / ".mine.tmp").write_text("keep")
+    RunFolder(tmp_path, resume=True).close()
+    assert [path.name for path in tmp_path.rglob(".*.tmp")] == [".mine.tmp"]
+
+
+def test_a_folder_without_a_run_keeps_its_files(tmp_path):
+    (tmp_path / ".summary.json.tmp").write_text("keep")
+    RunFolder(tmp_path).close()
+    assert (tmp_path / ".summary.json.tmp").read_text() == "keep"
+
+
+def test_new_folders_are_on_the_disk_before_anything_is_in_them(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(run_folder, "_sync_folder", synced.append)
+    lock_folder(tmp_path / "runs" / "first").close()
+    assert set(synced) == {tmp_path, tmp_path / "runs"}
+    synced.clear()
+    lock_folder(tmp_path / "runs" / "first").close()
+    assert synced == []
 
 
 def test_a_full_disk_is_a_sentence_on_a_real_full_disk(tmp_path):
@@ -153,6 +197,51 @@ def test_a_torn_last_metrics_line_is_left_out_and_other_damage_is_named(tmp_path
     with pytest.raises(StorageError, match="line 2 is not JSON"):
         read_metrics(path)
     assert read_metrics(tmp_path / "absent") == []
+
+
+def test_a_row_that_could_not_be_written_comes_back_before_the_checkpoint_and_once(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with RunFolder(tmp_path) as folder:
+        tracker = Tracker(folder, 0)
+        tracker.record({"round": 0})
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            tracker.record({"round": 1})
+        with pytest.raises(StorageError, match="No space left on device"):
+            tracker.settle()
+        monkeypatch.undo()
+        tracker.settle()
+        tracker.settle()
+        tracker.close()
+        assert read_metrics(folder.metrics_path) == [{"round": 0}, {"round": 1}]
+
+
+def test_a_full_disk_below_tensorboard_is_a_sentence_and_no_traceback(tmp_path, monkeypatch, capfd):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with RunFolder(tmp_path) as folder:
+        tracker = Tracker(folder, 0)
+        tracker.record({"round": 0, "accuracy": 0.5})
+        monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+        monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.flush", full)
+        with pytest.raises(StorageError, match="tensorboard cannot be written: No space left on device"):
+            for round_ in range(1, 1000):
+                tracker.record({"round": round_, "accuracy": 0.5})
+        with pytest.raises(StorageError, match="tensorboard cannot be written"):
+            tracker.close()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_other_threads_errors_are_still_shown(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)  # pytest has its own
+    summary_writer(tmp_path, 0).close()
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+    assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 def test_another_package_called_kernels_is_refused_with_what_to_do(monkeypatch):
