@@ -36,9 +36,10 @@ def outcome(path, workers, overrides, aggregator=None):
     [
         ["privacy.unit=client", "privacy.clipping=adaptive", "simulation.dropout=0.3", "federation.n_min=2"],
         ["simulation.noise=aggregate", "privacy.mechanism=skellam"],
-        ["noise.dropout=xnoise", "simulation.dropout=0.3", "federation.n_min=2", "engine.cohort_size=8"],
+        ["noise.dropout=xnoise", "simulation.dropout=0.3", "federation.n_min=2"],
+        ["engine.cohort_size=8"],
     ],
-    ids=["client", "aggregate", "xnoise, more workers than cohorts"],
+    ids=["client", "aggregate", "xnoise", "more workers than cohorts"],
 )
 def test_the_number_of_workers_changes_no_bit_of_a_seeded_run(tmp_path, overrides):
     theta, rows = outcome(tmp_path / "one", 1, overrides)
