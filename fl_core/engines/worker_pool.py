@@ -40,6 +40,7 @@ from secagg.wire import ids_of
 __all__ = ["WorkerPool"]
 
 _POLL_S = 0.05
+_GRACE_S = 5.0  # from a worker's broken connection to its end
 
 
 class WorkerPool:
@@ -141,11 +142,22 @@ class WorkerPool:
         """Wait until every worker is there, but not for one that ended on its way."""
         group = group_store(store, self._workers)
         while not group.check([f"here {rank}" for rank in range(1, self._workers + 1)]):
-            for rank, process in enumerate(self._processes, 1):
-                if not process.is_alive():
-                    raise self._gone(rank)
+            self._refuse_ended()
             time.sleep(_POLL_S)
-        join(0, self._workers, group)
+        try:
+            join(0, self._workers, group)
+        except LinkBroken as broken:
+            # A worker ended while the group came together, which its connection told before its process does.
+            deadline = time.monotonic() + _GRACE_S
+            while time.monotonic() < deadline:
+                self._refuse_ended()
+                time.sleep(_POLL_S)
+            raise AggregationError(f"the {self._workers} workers did not come together: {broken}") from None
+
+    def _refuse_ended(self) -> None:
+        for rank, process in enumerate(self._processes, 1):
+            if not process.is_alive():
+                raise self._gone(rank)
 
     def _drain(self) -> None:
         """Throw away what is left of an earlier request."""
@@ -172,7 +184,7 @@ class WorkerPool:
 
     def _gone(self, rank: int) -> AggregationError:
         process = self._processes[rank - 1]
-        process.join(_POLL_S)
+        process.join(_GRACE_S)
         code = process.exitcode
         how = f"ended with exit code {code}" if code is None or code >= 0 else f"was killed by signal {-code}"
         return AggregationError(f"worker {rank} of {self._workers} {how}; nothing was opened, the run can be resumed")

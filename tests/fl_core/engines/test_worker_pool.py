@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 from fl_core.adapters import flat_adapter
+from fl_core.engines import worker_pool
 from fl_core.engines.cohort_request import CohortRequest, request_from_wire, request_to_wire
 from fl_core.engines.round_loop import RoundRequest
+from fl_core.engines.worker_link import LinkBroken
 from fl_core.engines.worker_pool import WorkerPool
 from fl_core.privacy_plan import plan_privacy
 from fl_core.tracking import read_metrics
@@ -91,7 +94,7 @@ def dying_task(config):
 
 @pytest.mark.parametrize(
     ("build", "sentence"),
-    [(refusing_task, "worker 1: data are not here"), (dying_task, "worker 1 of 2 ended with exit code 3")],
+    [(refusing_task, "worker 1: data are not here"), (dying_task, "worker [12] of 2 ended with exit code 3")],
 )
 def test_a_worker_that_cannot_begin_is_a_sentence(build, sentence):
     config = config_with("engine.workers=2")
@@ -99,6 +102,26 @@ def test_a_worker_that_cannot_begin_is_a_sentence(build, sentence):
     plan = plan_privacy(config, len(flat_adapter(task.model)), task.records)
     with pytest.raises(SottoError, match=sentence):
         WorkerPool(task, config, plan, build)
+
+
+@pytest.mark.parametrize(
+    ("ends", "sentence"),
+    [(True, "worker [12] of 2 was killed by signal 9"), (False, "the 2 workers did not come together: closed by peer")],
+)
+def test_a_group_that_breaks_while_it_forms_is_a_sentence(monkeypatch, ends, sentence):
+    def broken(rank, workers, store):
+        for process in multiprocessing.active_children() if ends else ():
+            process.kill()
+        raise LinkBroken("closed by peer")
+
+    monkeypatch.setattr(worker_pool, "join", broken)
+    monkeypatch.setattr(worker_pool, "_GRACE_S", 5.0 if ends else 0.1)
+    config = config_with("engine.workers=2")
+    task = tiny_task(config)
+    plan = plan_privacy(config, len(flat_adapter(task.model)), task.records)
+    with pytest.raises(AggregationError, match=sentence):
+        WorkerPool(task, config, plan, tiny_task)
+    assert not multiprocessing.active_children()
 
 
 def test_a_request_crosses_to_another_process_whole():
