@@ -75,7 +75,7 @@ def read_log(log: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, lines) if line["kind"] == kind]
 
 
-def after_life(folder: Path, log: Path, config: RunConfig, before: bytes, torn: bool) -> tuple[list[str], bytes]:
+def after_life(folder: Path, log: Path, config: RunConfig, before: bytes, torn: bool) -> tuple[list[str], bytes, bool]:
     """Check a folder whose process is gone.
 
     Args:
@@ -86,7 +86,7 @@ def after_life(folder: Path, log: Path, config: RunConfig, before: bytes, torn: 
         torn: whether a last line may be cut short: only a cut power or a full disk does that.
 
     Returns:
-        Violations, and the ledger now.
+        Violations, the whole lines of the ledger now, and whether a line of it is torn.
     """
     path = folder / "ledger.jsonl"
     ledger = path.read_bytes() if path.exists() else b""
@@ -110,7 +110,8 @@ def after_life(folder: Path, log: Path, config: RunConfig, before: bytes, torn: 
     ]
     if counted and not begun:
         found.append("the ledger counts openings and there is no configuration to resume with")
-    return found + same_noise(log) + _damaged(folder, config, torn), ledger
+    whole = ledger[: ledger.rfind(b"\n") + 1]
+    return found + same_noise(log) + _damaged(folder, config, torn), whole, begun and whole != ledger
 
 
 def same_noise(log: Path) -> list[str]:

@@ -37,7 +37,7 @@ def summary_of(trials: list[Row]) -> Row:
     return {
         "runs": len(trials),
         "tried": len(faults),
-        "survived": sum(not fault["violations"] for fault in faults) - sum(trial["torn"] for trial in trials),
+        "survived": sum(not fault["violations"] for fault in faults),
         "aimed": sum("number" in fault or "journal" in fault.get("point", "") for fault in faults),
         "where": dict(Counter(fault["phase"] for fault in faults)),
         "resumed": sum(trial["lives"] - 1 for trial in trials),
@@ -71,13 +71,13 @@ def crashes_page(part: dict[str, Any]) -> str:
         "optimiser, checkpoint, metrics but for seconds, ledger but for the run's name). A round that was lost after "
         "its entry is drawn again with fresh noise and counted twice, and one that a party's death began again before "
         "its entry with fresh noise, both by design: such a run is compared up to that round and is not in the column "
-        "of equal ones. Not survived, though all of this holds: a ledger whose last line was cut short "
-        "in the middle of its write, which is refused and never repaired (`read_ledger`).",
+        "of equal ones. A line that the ledger has half of, since its write was cut short, is cut off by the next "
+        "process, which says so: nothing had been opened for it.",
         "",
     ]
     header = [
         "fault", "survived / tried", "runs ended / begun", "processes resumed", "equal bit for bit",
-        "with openings counted twice", "second process refused", "torn ledger refused", "violations",
+        "with openings counted twice", "second process refused", "torn ledger lines cut off", "violations",
     ]  # fmt: skip
     rows = [
         [

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.crashes_checks import TORN, Ending, after_life, at_end, journal_faults, read_log
+from bench.crashes_checks import Ending, after_life, at_end, journal_faults, read_log
 from bench.crashes_hooks import Kill
 from bench.crashes_victim import Life, Victim, start
 from fl_core.config import RunConfig
@@ -58,7 +58,7 @@ class Trial:
         equal: whether the end equals the uninterrupted run's bit for bit.
         repeated: openings that the ledger counts beyond one a round.
         rivals: second processes that were refused.
-        torn: whether a ledger's torn last line was refused, as `read_ledger` documents.
+        torn: lives that left the ledger's last line half written, which the next one cut off and said so.
     """
 
     kind: str
@@ -71,7 +71,7 @@ class Trial:
     equal: bool = False
     repeated: int = 0
     rivals: int = 0
-    torn: bool = False
+    torn: int = 0
 
     @property
     def survived(self) -> int:
@@ -165,7 +165,7 @@ def run_trial(fault: Fault, place: Place, reference: Reference, seed: str) -> Tr
     draw, trial, ledger = random.Random(seed), Trial(fault.name, seed), b""
     place.clear()
     wanted = draw.randint(1, fault.most)
-    while trial.lives < _LIVES and not trial.ended and not trial.violations and not trial.torn:
+    while trial.lives < _LIVES and not trial.ended and not trial.violations:
         trial.lives += 1
         more = len(trial.faults) < wanted
         victim = start(place.life(fault.kill(draw) if more else None))
@@ -180,13 +180,14 @@ def run_trial(fault: Fault, place: Place, reference: Reference, seed: str) -> Tr
         if hit:
             fault.mend()
         torn = fault.torn or any(done.get("how") == "torn" for done in trial.faults)
-        violations, ledger = after_life(place.folder, place.log, place.config, ledger, torn)
+        violations, ledger, half = after_life(place.folder, place.log, place.config, ledger, torn)
+        trial.torn += half
         if not (place.folder / "config.yaml").exists():
             ledger = b""  # it is begun anew
-        trial.violations += violations + _ending(fault, place, trial, victim, torn)
+        trial.violations += violations + _ending(fault, place, trial, victim)
         if trial.faults:
             trial.faults[-1]["violations"] = list(trial.violations)
-    if not (trial.ended or trial.violations or trial.torn):
+    if not (trial.ended or trial.violations):
         trial.violations.append(f"the run did not end in {_LIVES} lives")
     if trial.ended and not trial.violations:
         outcome = at_end(place.folder, place.log, reference.ending)
@@ -198,7 +199,7 @@ def run_trial(fault: Fault, place: Place, reference: Reference, seed: str) -> Tr
     return trial
 
 
-def _ending(fault: Fault, place: Place, trial: Trial, victim: Victim, torn: bool) -> list[str]:
+def _ending(fault: Fault, place: Place, trial: Trial, victim: Victim) -> list[str]:
     """Whether a life ended as it may; notes it in `trial`."""
     ended = read_log(place.log, "ended")
     said = place.log.with_suffix(".err").read_text()
@@ -214,9 +215,6 @@ def _ending(fault: Fault, place: Place, trial: Trial, victim: Victim, torn: bool
     if last["how"] == "error":
         return [*found, f"a life ended with a traceback: {last['text'][-600:]}"]
     trial.sentences.append(last["text"])
-    if torn and TORN in last["text"] and "Ledger" in last["text"]:
-        trial.torn = True
-        return found
     if not any(words in last["text"] for words in fault.sentences) or not trial.faults:
         return [*found, f"a life ended by itself: {last['text']}"]
     return found

@@ -2,9 +2,9 @@
 
 Takes a `LedgerHeader` and `Opening`s; gives a file of chained JSON lines, and reads it back or refuses it.
 `append` returns only when the line is on the disk, so a crash can only over-count. One process at a time may
-append. A ledger
-that was changed in any way is never repaired and no line is ever skipped: `LedgerError` names the file and
-    the line.
+append. A ledger that was changed in any way is never repaired and no line is ever skipped: `LedgerError` names the
+file and the line. Only a last line that a cut power left half written is cut off, by `resume`: its `append` never
+returned, so nothing was opened.
 
 The chain shows changes and a forgotten tail only to someone who kept a `Head`: whoever can rewrite the file
 can also recompute all of its hashes, so checkpoints keep the head and hand it back to `Ledger.resume`.
@@ -12,6 +12,8 @@ can also recompute all of its hashes, so checkpoints keep the head and hand it b
 
 import contextlib
 import fcntl
+import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ from fl_core.privacy.ledger_entries import (
 )
 
 __all__ = ["Head", "Ledger", "LedgerContents", "LedgerError", "LedgerHeader", "Opening", "read_ledger"]
+
+logger = logging.getLogger(__name__)
 
 _TORN = "is torn: it does not end with a newline, as when writing it was cut short"
 
@@ -110,7 +114,10 @@ class Ledger:
 
     @classmethod
     def resume(cls, path: str | Path, expected_head: tuple[int, str] | None = None) -> "Ledger":
-        """Open and verify an existing ledger to append to it; see `read_ledger` for `expected_head`."""
+        """Open and verify an existing ledger to append to it; see `read_ledger` for `expected_head`.
+
+        A torn last line is cut off, or completed where only its newline is missing; a warning says which.
+        """
         path = Path(path)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
@@ -118,8 +125,16 @@ class Ledger:
             raise LedgerError(f"Ledger {path} cannot be opened ({error.strerror}).") from None
         try:
             _lock(descriptor, path)
-            content = path.read_bytes()
-            return cls(descriptor, _verify(path, content, expected_head), len(content))
+            found = path.read_bytes()
+            content, done = _mended(found)
+            contents = _verify(path, content, expected_head)
+            if content != found:
+                _settle(descriptor, content, len(found))
+                logger.warning("Ledger %s, line %d: %s", path, content.count(b"\n") + (len(content) < len(found)), done)
+            return cls(descriptor, contents, len(content))
+        except OSError as error:
+            os.close(descriptor)
+            raise LedgerError(f"Ledger {path} cannot be read or mended ({error.strerror}).") from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -218,6 +233,30 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _mended(content: bytes) -> tuple[bytes, str]:
+    """A ledger's bytes without a torn last line, and what was done; the header is never cut.
+
+    A line that is whole but for its newline counts, for it may be one that had reached the disk.
+    """
+    end = content.rfind(b"\n") + 1
+    if end in (0, len(content)):
+        return content, ""
+    try:
+        json.loads(content[end:])
+    except (ValueError, RecursionError):
+        return content[:end], "was torn, as when the power is cut, and was cut off; nothing had been opened for it"
+    return content + b"\n", "had lost its newline, which was put back"
+
+
+def _settle(descriptor: int, content: bytes, before: int) -> None:
+    """Make the file `content`, which differs from the `before` bytes that it has at the end only."""
+    if len(content) < before:
+        os.ftruncate(descriptor, len(content))
+    else:
+        os.write(descriptor, content[before:])
+    os.fsync(descriptor)
 
 
 def _verify(path: Path, content: bytes, expected: tuple[int, str] | None) -> LedgerContents:
