@@ -10,7 +10,7 @@ never for a server.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class Contributions:
     """
 
     clients: tuple[int, ...]
-    totals: NDArray[np.int64]
+    totals: NDArray[np.int64] = field(repr=False)  # un-noised: it must not reach a log
 
 
 def cohort_contributions(

@@ -28,9 +28,9 @@ from secagg.errors import SottoError
 __all__ = ["ClippedSum", "PrivateGradient"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClippedSum:
-    """Sum of clipped per-sample gradients.
+    """Sum of clipped per-sample gradients; without a repr, for it is un-noised and must not reach a log.
 
     Attributes:
         total: `[p]`, or `[segments, p]`; int64 grid steps if a scale was given.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.cache_root import cache_root
+from experiments.cache_root import private_folder
 from experiments.datasets.catalogue_entry import CatalogueEntry, FileStatus
 from experiments.datasets.idx_source import data_root, md5_of
 from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing
@@ -103,7 +103,7 @@ def _table(path: Path, name: str) -> Any:
     datasets.disable_progress_bars()
     try:
         table = datasets.load_dataset(
-            "json", data_files=str(path), split="train", cache_dir=str(cache_root() / "datasets")
+            "json", data_files=str(path), split="train", cache_dir=str(private_folder("datasets"))
         )
     except Exception as error:  # the builder's errors share no base class; all mean that the file is not such lines
         first = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]

@@ -33,11 +33,11 @@ class ChannelBroken(Exception):
 
 @dataclass(frozen=True)
 class Frame:
-    """One message: what it is, its facts, and raw bytes."""
+    """One message: what it is, its facts, and raw bytes, which may be a seed or a share and must not reach a log."""
 
     kind: str
-    facts: dict[str, Any] = field(default_factory=dict)
-    payload: bytes | bytearray | memoryview = b""
+    facts: dict[str, Any] = field(default_factory=dict, repr=False)
+    payload: bytes | bytearray | memoryview = field(default=b"", repr=False)
 
 
 class Channel:

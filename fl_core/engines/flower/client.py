@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fl_core.config import RunConfig
 from fl_core.engines.flower.exchange import HELLO, TRAIN, Facts, Refusal, Value, take, terms_of
+from secagg.core_dumps import forbid_core_dumps
 from secagg.errors import SottoError
 from secagg.party.deployment_file import load_deployment
 from secagg.party.keys import load_signing_key
@@ -59,6 +60,7 @@ class ClientNode:
     """
 
     def __init__(self, settings: ClientSettings, build_task: Callable[[RunConfig], FederatedTask]) -> None:
+        forbid_core_dumps()
         config = settings.config
         self._config, self._clients, self._build = config, settings.clients, build_task
         self._deployment = load_deployment(settings.parties)
