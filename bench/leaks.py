@@ -183,7 +183,7 @@ def leaks_page(part: dict[str, Any]) -> str:
     kinds = list(dict.fromkeys(kind for row in rows for kind in row["secrets"]))
     size = sum(sum(row["searched"].values()) for row in rows)
     lines = [
-        "# Secrets in what was written: found / planted",
+        "# Secrets in what was written: found / looked for",
         "",
         *(f"Measured: {line}." for line in part["environment"]),
         "",
@@ -191,7 +191,7 @@ def leaks_page(part: dict[str, Any]) -> str:
         f"{size:,} bytes searched. A piece of 8 bytes of a key, three neighbours of a vector, or half a text is a "
         "find. Control: the same search finds secrets in a traceback with local variables, which Sotto never makes.",
         "",
-        "| secret | planted | encodings | found | where it may be |",
+        "| secret | looked for | encodings | found | where it may be |",
         "| --- | --- | --- | --- | --- |",
     ]
     for kind in kinds:

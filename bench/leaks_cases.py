@@ -149,7 +149,7 @@ def workers(scene: Scene) -> list[str]:
 
 
 def local_parties(scene: Scene) -> list[str]:
-    """SMPC with parties that the run starts for itself, and a dealer for norm checks; noise that parties remove."""
+    """SMPC with parties that the run starts for itself, and a dealer for norm checks; noise by the parties."""
     found = _ended(
         _run(
             scene,
