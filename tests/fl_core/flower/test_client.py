@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,68 @@ def test_an_error_about_the_data_stays_in_the_nodes_own_log(folder, caplog):
     answer = node.answer(TRAIN, question(node, config))
     assert answer == {"refused": "the node could not compute its messages; its own log says why"}
     assert "patient Smith" in caplog.text
+
+
+@pytest.mark.parametrize("unit", ["example", "client"])
+def test_whether_records_can_be_computed_on_is_told_to_nobody(folder, caplog, monkeypatch, unit):
+    """Whether it fails depends on the records and on an adapter that the server chose: one bit of them, un-noised."""
+    config = flower_config(f"privacy.unit={unit}", "federation.sample_rate=1")
+    whole = node_of(folder, config)
+    good = whole.answer(TRAIN, question(whole, config))
+
+    def build(config):
+        task = tiny_task(config)
+        looked = iter(range(3))  # lets the look at the model pass, which comes first and is the same in every round
+
+        def batch(records):
+            if next(looked, None) is None:
+                raise ValueError("record 42 of patient Smith overflows")
+            return task.batch(records)
+
+        return dataclasses.replace(task, batch=batch)
+
+    broken = node_of(folder, config, build)
+    answers = [broken.answer(TRAIN, question(broken, config)) for _ in range(4)]
+    assert "patient Smith" in caplog.text
+    for answer in answers:
+        assert {name: len(part) for name, part in answer.items()} == {name: len(part) for name, part in good.items()}
+
+
+@pytest.mark.parametrize(
+    ("unit", "looks"), [("example", "fl_core.private_gradient"), ("client", "fl_core.client_gradients")]
+)
+def test_the_look_for_mixed_records_is_at_the_models_own_adapter_and_never_at_one_that_is_sent(
+    folder, monkeypatch, unit, looks
+):
+    config = flower_config(f"privacy.unit={unit}", "federation.sample_rate=1")
+    seen = []
+    monkeypatch.setattr(f"{looks}.refuse_mixing", lambda model, inputs, gradient: seen.append(flat_adapter(model)))
+    node = node_of(folder, config)
+    for scale in (1.0, 1e6):
+        theta = np.full(len(flat_adapter(tiny_task(config).model)), scale, "<f4").tobytes()
+        assert "2.0" in node.answer(TRAIN, question(node, config, theta=theta))
+    assert len(seen) == 1
+    assert seen[0].equal(flat_adapter(tiny_task(config).model))
+
+
+def test_a_client_with_a_key_of_its_own_answers_no_more_often_than_it_agreed(tmp_path):
+    keys = new_keys("client-2")
+    create_deployment(tmp_path, ADDRESSES, Policy(), {2: keys.public, 3: b"\1" * 32})
+    keys.write(tmp_path / "client-2")
+    config = flower_config("aggregation.retries=1")  # three rounds
+    for number in range(6):  # a process a message
+        node = node_of(tmp_path, config)
+        names = {"run": f"r{number % 2}", "round": 1 + number // 2, "attempt": number}
+        assert "2.0" in node.answer(TRAIN, question(node, config, **names))
+        assert "refused" in node.answer(TRAIN, question(node, config, round=7)), "a refusal is not counted"
+    assert "agreed to 6 (flower.answers)" in node.answer(TRAIN, question(node, config, run="new"))["refused"]
+    more = flower_config("aggregation.retries=1", "flower.answers=7")
+    node = node_of(tmp_path, more)
+    assert "2.0" in node.answer(TRAIN, question(node, more))
+    assert "agreed to 7" in node.answer(TRAIN, question(node, more))["refused"]
+    other = flower_config("aggregation.retries=1", "privacy.clip_norm=2")
+    node = node_of(tmp_path, other)
+    assert "2.0" in node.answer(TRAIN, question(node, other)), "its owner agreed to another configuration"
 
 
 def test_a_client_is_no_aggregator(folder):
