@@ -70,8 +70,6 @@ class Sealing:
         length = len(initial)
         self._plan = plan_privacy(config, length, max(task.records, config.federation.clients))
         self._frozen = frozen_digest(task.model)
-        seed = config.privacy.insecure_seed
-        self._random = Keystream.system() if seed is None else Keystream.seeded(seed)
 
     def read(self, facts: Facts) -> Question:
         """What is asked, checked against the node's own terms; nothing is computed.
@@ -99,7 +97,11 @@ class Sealing:
             signing: the clients that are asked, and their keys.
         """
         spec, plan, tries = question.spec, self._plan, self._config.aggregation.retries + 1
-        stream = attempt_stream(self._random, spec.round, *divmod(spec.attempt, tries))
+        # Fresh for every answer, however long this process lives: whoever asks chooses run, round and attempt, and gets
+        # no coin, noise or share a second time by asking for the same again.
+        seed = self._config.privacy.insecure_seed
+        random = Keystream.system() if seed is None else Keystream.seeded(seed)
+        stream = attempt_stream(random, spec.round, *divmod(spec.attempt, tries))
         load_flat_adapter(self._task.model, question.theta)
         self._task.model.train()
         clip, parties = clip_of(self._config, plan, question.clip_norm), len(self._deployment.parties)

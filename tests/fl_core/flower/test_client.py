@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from fl_core.adapters import flat_adapter
+from fl_core.engines.flower import sealing
 from fl_core.engines.flower.client import ClientNode, ClientSettings
 from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN, Refusal, take, terms_of
 from secagg.errors import SottoError
 from secagg.party.deployment import Policy
 from secagg.party.keys import create_deployment
 from secagg.party.new_keys import new_keys
+from secagg.sharing import combine, expand
 from tests.fl_core.flower.nodes import flower_config
 from tests.fl_core.tiny import tiny_task
 
@@ -171,6 +173,32 @@ def test_randomness_is_fresh_for_every_answer_unless_seeded(folder):
     one, two = (node.answer(TRAIN, question(node, config)) for _ in range(2))
     assert one["2.1"] != two["2.1"]
     assert one["2.0"][-64:] != two["2.0"][-64:]
+
+
+@pytest.mark.parametrize("changes", [{}, {"run": "another"}])
+def test_no_coin_noise_or_share_comes_twice_whatever_is_asked_of_one_process(folder, monkeypatch, changes):
+    """Two sums with the same noise would have a difference without any."""
+    keys, messages = [], []
+    honest = sealing.noisy_message
+
+    def watched(spec, client, vector, noise, parties, own):
+        keys.append(own.export_key())
+        messages.append(honest(spec, client, vector, noise, parties, own))
+        return messages[-1]
+
+    monkeypatch.setattr(sealing, "noisy_message", watched)
+    config = flower_config("privacy.insecure_seed=null", "federation.sample_rate=1")
+    node = node_of(folder, config)
+    for more in ({}, changes):
+        node.answer(TRAIN, question(node, config, **more))
+    assert keys[0] != keys[1]
+    one, two = (message.shares for message in messages)
+    assert one.seeds != two.seeds
+    vectors = [
+        combine([own.body, *(expand(seed, len(own.body), own.bits) for seed in own.seeds)], own.bits)
+        for own in (one, two)
+    ]
+    assert not np.array_equal(*vectors)
 
 
 def test_terms_cover_everything_but_how_each_side_uses_its_machine():
