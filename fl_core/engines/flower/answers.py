@@ -61,7 +61,7 @@ class AnswerBook:
                 if given >= allowed:
                     raise Refusal(
                         f"client {self._client} has answered {given} times under this configuration, and agreed to "
-                        f"{allowed} (flower.answers); it was not asked by the rounds of one run alone"
+                        f"{allowed} (flower.answers); only its owner can agree to more"
                     )
                 asked = {"run": run[:_LONGEST], "round": round_, "attempt": attempt, "terms": terms}
                 line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **asked})
