@@ -59,7 +59,7 @@ class ThreeParties:
         """Add a message's shares to the parties'."""
         if isinstance(message, SealedMessage):
             raise MessageRefused("refused: a sealed message; these parties have no keys")
-        expanded = (expand(seed, self.spec.length) for seed in message.shares.seeds)
+        expanded = (expand(seed, self.spec.length, self.spec.bits) for seed in message.shares.seeds)
         for share, part in zip(self._shares, (message.shares.body, *expanded), strict=True):
             add_wrap(share, part)
         self._clients += message.clients
