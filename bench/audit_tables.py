@@ -69,9 +69,8 @@ def draw_audit(rows: list[Row], path: Path) -> None:
     """Every bound against its claim; a fault shows above the line."""
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(7, 6), layout="constrained")
-    largest = max(max(row["claimed"], *row["bounds"]) for row in rows)
-    least = min(min(row["claimed"], *row["bounds"]) for row in rows)
-    low, high = max(0.05, 0.8 * least), 1.2 * largest
+    claims = [row["claimed"] for row in rows]
+    low, high = 0.9 * min(claims), 1.05 * max(claims)
     axes.plot([low, high], [low, high], color="grey", linestyle=":", label="bound = claim")
     for index, (kind, mark) in enumerate(_MARKS.items()):
         points = [(row["claimed"], bound) for row in rows if row["kind"] == kind for bound in row["bounds"]]
@@ -79,14 +78,12 @@ def draw_audit(rows: list[Row], path: Path) -> None:
             claimed, bounds = zip(*points, strict=True)
             colour = COLOURS[5] if kind == "planted" else COLOURS[index]
             axes.plot(claimed, bounds, mark, color=colour, alpha=0.5, label=_LABELS[kind])
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.set_xlim(low, high)
-    axes.set_ylim(low, high)
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("claimed epsilon, by the ledger")
     axes.set_ylabel("audit's lower bound on epsilon")
     axes.set_title("Privacy audit: what an attacker finds against what is claimed")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

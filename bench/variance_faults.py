@@ -32,6 +32,8 @@ from secagg.randomness import Keystream
 
 __all__ = ["FAULTS", "NoiseFault"]
 
+_until_the_end = contextlib.ExitStack()  # a context that nobody holds would be left at once
+
 
 @dataclass(frozen=True)
 class NoiseFault:
@@ -97,7 +99,7 @@ def _share_missing() -> Iterator[None]:
 
 def task_without_a_share(config: RunConfig) -> FederatedTask:
     """`zero_task`, in a worker that leaves `VICTIM`'s share out from then on, until the process ends."""
-    contextlib.ExitStack().enter_context(_share_missing())
+    _until_the_end.enter_context(_share_missing())
     return zero_task(config)
 
 

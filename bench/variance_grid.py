@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass
+from functools import cache
 
 from bench.privacy_grid import BACKENDS, BY, MECHANISMS, SCHEMES, TRUSTS, UNITS, refusal
 from fl_core.config import (
@@ -37,12 +38,12 @@ __all__ = [
     "STEP",
     "VANISHED",
     "Combination",
+    "covered_by",
     "covering",
     "every_combination",
     "measured_combinations",
     "possible_combinations",
     "suite_combinations",
-    "tests_of",
 ]
 
 CLIENTS, N_MIN, COLLUDERS, PARTIES, MULTIPLIER = 10, 5, 1, 3, 1.5
@@ -141,12 +142,13 @@ def measured_combinations(engine: str) -> list[Combination]:
     return covering(possible) if engine == "workers" else possible
 
 
-def suite_combinations(engine: str) -> list[Combination]:
-    """What the suite opens, with engine `local` or `flower`."""
-    return covering(possible_combinations(engine))
+@cache
+def suite_combinations(engine: str) -> tuple[Combination, ...]:
+    """What the suite opens: with engine `local` a covering few, of `flower`'s the first of them; the others none."""
+    return tuple(covering(possible_combinations(engine))[: {"local": None, "flower": 4}.get(engine, 0)])
 
 
-def tests_of(cell: Combination) -> list[str]:
+def covered_by(cell: Combination) -> list[str]:
     """Tests of the suite that open sums of zeros in a combination, or show that its bits are those of another engine.
 
     Those below the engines (`test_rounds.py`, `test_realised_noise.py`) know no unit and no engine: a client's vector
@@ -170,7 +172,7 @@ def tests_of(cell: Combination) -> list[str]:
         found.append(pool + (sealed if c.backend == "smpc" else bare))
     if c.engine in ("flower", "ray"):
         found.append("tests/fl_core/flower/test_source.py::test_the_adapter_has_the_local_engines_bits")
-    if c.engine in ("local", "flower") and c in suite_combinations(c.engine):
+    if c in suite_combinations(c.engine):
         found.append("tests/bench/test_variance.py::test_the_variance_of_a_sum_of_zeros_is_what_the_ledger_says")
     return found
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from bench.tables import Row
-from bench.variance_grid import CLIENTS, COLLUDERS, DROPOUT, MULTIPLIER, N_MIN, PARTIES, Combination, tests_of
+from bench.variance_grid import CLIENTS, COLLUDERS, DROPOUT, MULTIPLIER, N_MIN, PARTIES, Combination, covered_by
 from bench.variance_rounds import Opened
 
 __all__ = ["SIGNIFICANCE", "asked_multiplier", "row_of"]
@@ -69,5 +69,5 @@ def row_of(combination: Combination, opened: Opened) -> Row:
         "high": high,
         "promise_holds": promised_right,
         "holds": bool(promised_right and low <= 1 <= high),
-        "tests": tests_of(combination),
+        "tests": covered_by(combination),
     }
