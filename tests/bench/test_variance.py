@@ -116,6 +116,12 @@ def test_the_variance_of_workers_sums_is_what_the_ledger_says(combination, parti
     assert all(row["holds"] for row in variance.check_combination(combination, parties))
 
 
+@pytest.mark.slow
+def test_a_fault_in_a_worker_shows_too(parties):
+    (fault,) = (fault for fault in FAULTS if fault.combination.engine == "workers")
+    assert [row["caught"] for row in variance.check_fault(fault, parties)] == [True, True]
+
+
 @pytest.mark.parametrize("fault", [of_kind(name)[index] for name, index in SHOWN.items()], ids=str)
 def test_a_planted_fault_shows_as_what_it_is(fault, parties):
     for row in variance.check_fault(fault, parties):
