@@ -52,7 +52,14 @@ def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
     if missing:
         raise ConfigError(f"{path}: no run is called {missing[0]}; allowed: {', '.join(names)}")
     base = path.parent / str(loaded["base"])
-    return [(name, load_config(base, [*common, *own])) for name, own in wanted if name in chosen]
+    return [(name, _loaded(base, [*common, *own], f"{path}: runs.{name}")) for name, own in wanted if name in chosen]
+
+
+def _loaded(base: Path, overrides: list[str], where: str) -> RunConfig:
+    try:
+        return load_config(base, overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _strings(value: object, where: str) -> list[str]:

@@ -86,7 +86,16 @@ class TrainingFolder:
             return None
         try:
             return Corpus.load(self.state / "tokens.npz"), load_tokenizer(str(self.state / "tokenizer"))
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            LookupError,
+            TypeError,
+            MemoryError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise StorageError(f"{self.state / 'tokens.npz'} is damaged ({error}); remove it") from None
 
     def keep_corpus(self, corpus: Corpus, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -143,7 +152,7 @@ class TrainingFolder:
     def _forget_after(self, step: int) -> None:
         """Drop reports of steps that will be made again, and a last line torn by a crash."""
         path = self.state / "metrics.jsonl"
-        rows = [row for row in read_metrics(path) if row["step"] <= step]
+        rows = [row for row in read_metrics(path, "step") if row["step"] <= step]
         write_atomically(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode())
 
     def finish(self, scores: Mapping[str, float]) -> None:
