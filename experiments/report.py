@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.arms import Arm, Run, arms_of, gain_kept
 from experiments.comparison import draw_comparison, draw_trust
-from experiments.stored_summary import check_curve, check_summary
+from experiments.stored_summary import check_curve, check_summary, writable
 from experiments.summary import COLUMNS, table_row
 from fl_core.run_folder import storage_errors, write_atomically
 from fl_core.tracking import read_metrics
@@ -52,7 +52,7 @@ def _stored_runs(path: Path) -> list[Run]:
         reason = "not UTF-8" if isinstance(error, UnicodeError) else repr(error)
         raise SottoError(f"{path} is no runs.json that a report wrote: {reason}") from None
     for name, curve, summary in found:
-        if not isinstance(name, str) or not 0 < len(name) <= 255:
+        if not writable(name) or not 0 < len(name) <= 255:
             raise SottoError(f"{path} is no runs.json that a report wrote: a name is no text of up to 255 characters")
         check_summary(summary, f"{path}, run {name}")
         check_curve(curve, f"{path}, run {name}")

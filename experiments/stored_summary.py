@@ -12,7 +12,7 @@ from typing import Any
 
 from secagg.errors import SottoError
 
-__all__ = ["check_curve", "check_summary"]
+__all__ = ["check_curve", "check_summary", "writable"]
 
 _LARGEST_COUNT = 10**12
 
@@ -27,12 +27,13 @@ def _count(value: object) -> bool:
     return type(value) is int and 0 <= value <= _LARGEST_COUNT
 
 
-def _text(value: object) -> bool:
-    return isinstance(value, str)
+def writable(value: object) -> bool:
+    """Text that can be written and drawn: JSON may hold half a surrogate pair, which is no character."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return isinstance(value, list) and all(map(writable, value))
 
 
 def _section(value: object) -> bool:
@@ -56,18 +57,18 @@ def _or_null(check: Callable[[object], bool]) -> Callable[[object], bool]:
 
 
 _NEEDED: dict[str, Callable[[object], bool]] = {
-    "data": _text,
+    "data": writable,
     "notes": _texts,
     "accuracy_before": _number,
     "accuracy_after": _number,
     "bytes_per_client": _number,
     "seconds": _number,
     "config.federation.clients": _count,
-    "config.privacy.unit": _text,
+    "config.privacy.unit": writable,
     "config.privacy.trust": _one_of("none", "central", "local", "distributed"),
-    "config.privacy.mechanism": _text,
+    "config.privacy.mechanism": writable,
     "config.privacy.epsilon": _or_null(_above_zero),
-    "config.aggregation.backend": _text,
+    "config.aggregation.backend": writable,
     "config.data": _section,
     "config.lora.targets": _texts,
     "privacy.views.release.epsilon": _or_null(_number),
@@ -103,7 +104,7 @@ def check_summary(summary: object, where: str) -> dict[str, Any]:
                 raise SottoError(f"{where} is no summary that a run wrote: {path} is of another kind or size")
     assert isinstance(summary, dict)
     noise = summary["config"].get("noise")
-    if noise is not None and not (_text(noise.get("by")) and _text(noise.get("dropout"))):
+    if noise is not None and not (writable(noise.get("by")) and writable(noise.get("dropout"))):
         raise SottoError(f"{where} is no summary that a run wrote: config.noise.by or .dropout is no text")
     privacy = summary["config"]["privacy"]
     if privacy["trust"] != "none" and privacy["epsilon"] is None and not _number(privacy.get("noise_multiplier")):
