@@ -34,7 +34,7 @@ __all__ = ["adapter_folder", "node_questions"]
 
 
 def adapter_folder(folder: Path) -> Surface:
-    """An adapter's folder with one file changed, put on a tiny GPT-2; PEFT and transformers have memory of their own."""
+    """An adapter's folder with one file changed, put on a tiny GPT-2; PEFT and transformers need more memory."""
     base, adapter = folder / "base", folder / "adapter"
     base.mkdir(parents=True, exist_ok=True)
     tokenizer = train_bpe(["the cat sees a dog"] * 5, 260)

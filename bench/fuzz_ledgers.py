@@ -17,8 +17,7 @@ from typing import Any
 from bench.fuzz_mutations import mixed
 from bench.fuzz_oracle import Surface
 from bench.fuzz_values import changed, json_text
-from fl_core.budget_folder import Spending, Terms, create_budget, locked, read_book, spending, write_book
-from fl_core.budget_folder import Registered
+from fl_core.budget_folder import Registered, Spending, Terms, create_budget, locked, read_book, spending, write_book
 from fl_core.privacy.events import MechanismEvent, parse_history
 from fl_core.privacy.joint import rdp_of_ledger
 from fl_core.privacy.ledger import Head, Ledger, LedgerContents, LedgerHeader, Opening, read_ledger

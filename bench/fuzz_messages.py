@@ -1,4 +1,4 @@
-"""What clients, coordinators and the relays between them send: sealed parts, round specifications, frames, spool places.
+"""What clients, coordinators and relays send: sealed parts, round specifications, frames, spool places.
 
 A party reads these from whoever reaches it. A sealed part that is not exactly what an enrolled client made for this
 party and round must be refused, whatever it says. Keys are drawn anew for each process, so a try is repeated with its
@@ -112,7 +112,7 @@ def signed_again(signing: Ed25519PrivateKey) -> Mutation:
             values[rng.randrange(len(values))] = rng.choice(
                 [*ODD_WIRE, [[2, 3]], [[3, 4]], rng.randrange(2**40), rng.randbytes(16)]
             )
-        header = msgpack.packb(values)
+        header = bytes(msgpack.packb(values))
         secret = rest[: 48 + 32]
         signature = signing.sign(_PURPOSE + header + secret)
         return PREFIX.pack(MAGIC, len(header)) + header + secret + signature + rest[len(secret) + 64 :]

@@ -90,8 +90,8 @@ class Meter:
     """The highest resident memory of this process since `reset`, from Linux."""
 
     def __init__(self) -> None:
-        self._reset: IO[bytes] = open("/proc/self/clear_refs", "wb", buffering=0)
-        self._status: IO[bytes] = open("/proc/self/status", "rb", buffering=0)
+        self._reset: IO[bytes] = open("/proc/self/clear_refs", "wb", buffering=0)  # noqa: SIM115 (one for all tries)
+        self._status: IO[bytes] = open("/proc/self/status", "rb", buffering=0)  # noqa: SIM115
         self._before = 0
 
     def reset(self) -> None:

@@ -58,7 +58,8 @@ def card_files(folder: Path) -> Surface:
     """Cards of all roles."""
     made = _made(folder)
     path = folder / "card.yaml"
-    assert made.dealer is not None and made.enrolment.cohort is not None
+    assert made.dealer is not None
+    assert made.enrolment.cohort is not None
     cards = [
         PartyCard(1, made.parties[1]), CoordinatorCard(made.coordinator), DealerCard(made.dealer),
         CohortCard(made.enrolment.cohort), ClientCard(7, made.enrolment.cohort),

@@ -77,7 +77,7 @@ def test_defaults_with_an_epsilon_are_valid_and_typed():
         (["engine.batch_size=1.5"], "engine.batch_size"),
         (["engine.features=tape"], "engine.features is 'tape'; allowed: disk, memory"),
         (["engine.features_gib=0"], "engine.features_gib is 0.0; allowed: a number above 0"),
-        (["federation.clients=[1"], "overrides"),
+        (["federation.clients=[1"], "has no value of YAML"),
         (["noise.by=server"], "noise.by is 'server'; allowed: clients, aggregators, both"),
         (["noise.dropout=ignore"], "noise.dropout is 'ignore'; allowed: oversize, xnoise"),
         (["noise.bye=both"], "unknown key noise.bye; did you mean by"),

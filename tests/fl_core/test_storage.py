@@ -294,7 +294,9 @@ def test_counts_and_tensors_that_no_run_has_are_refused(tmp_path, changes):
         latest_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("line", ["[]", "5", '{"accuracy": 1}', '{"round": "1"}', '{"round": 1, "x": NaN}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "line", ["[]", "5", '{"accuracy": 1}', '{"round": "1"}', '{"round": 1, "x": NaN}', "[" * 100_000]
+)
 def test_a_line_of_metrics_that_is_no_row_is_named(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"round": 0}\n' + line + "\n")

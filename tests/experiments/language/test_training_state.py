@@ -180,7 +180,11 @@ def test_reports_of_steps_that_are_made_again_are_dropped(tmp_path, settings):
 
 @pytest.mark.parametrize("damage", ["packed", "no array", "floats", "flat", "counts", "huge"])
 def test_tokens_that_nobody_kept_are_named(tmp_path, settings, damage):
-    good = {"train": np.arange(9, dtype=np.int32), "held_out": np.arange(3, dtype=np.int32), "numbers": np.array([5, 9])}
+    good = {
+        "train": np.arange(9, dtype=np.int32),
+        "held_out": np.arange(3, dtype=np.int32),
+        "numbers": np.array([5, 9]),
+    }
     odd = {
         "packed": {},
         "no array": {},
