@@ -75,6 +75,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
         raise SottoError(f"tokenizer {name} cannot be loaded: {_first_line(error)}") from None
     if not isinstance(loaded, PreTrainedTokenizerFast):
         raise SottoError(f"tokenizer {name} is a {type(loaded).__name__}; allowed: fast tokenizers (tokenizer.json)")
+    if isinstance(loaded.model_max_length, bool) or not isinstance(loaded.model_max_length, int | float):
+        raise SottoError(f"tokenizer {name} has a model_max_length that is no number")
     if loaded.eos_token_id is None:
         raise SottoError(f"tokenizer {name} has no end-of-text token (eos_token), which separates documents")
     return loaded

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingFolder"]
 
+_LARGEST_STEP = 10**12
+
 
 class TrainingFolder:
     """The folder of one pre-training, locked while it is open; use as a context manager.
@@ -123,6 +125,8 @@ class TrainingFolder:
         try:
             with safe_open(str(path), framework="pt") as stored:
                 step = int((stored.metadata() or {})["step"])
+                if not 0 <= step <= _LARGEST_STEP:
+                    raise ValueError(f"step {step}")
                 tensors: dict[str, Tensor] = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             with torch.no_grad():
                 for name, parameter in model.named_parameters():

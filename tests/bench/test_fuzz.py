@@ -79,7 +79,8 @@ def test_the_product_has_no_violation_and_every_surface_is_counted(tmp_path):
 
 def test_a_page_shows_what_did_not_hold():
     row = {"what": "ledgers", "tried": 3, "refused": 1, "accepted": 1, "peak": 2**20, "slowest_s": 0.1,
-           "seconds": 1.0, "command": "python -m bench.fuzz", "violations": [{"seed": "1/ledger/2", "what": "it was read"}]}  # fmt: skip
+           "seconds": 1.0, "command": "python -m bench.fuzz",
+           "violations": [{"seed": "1/ledger/2", "what": "it was read"}]}  # fmt: skip
     page = fuzz_page({"environment": ["here"], "rows": {"ledger": row}})
     assert "3 inputs, 1 violations" in page
     assert "| ledgers | 3 | 1 | 1 | 1 | 1.0 MiB | 0.10 s |" in page
