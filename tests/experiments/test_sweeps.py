@@ -45,8 +45,8 @@ def test_a_run_is_chosen_by_its_name_with_all_repetitions_or_with_one(sweep, onl
 @pytest.mark.parametrize(
     ("changes", "only", "sentence"),
     [
-        ({"repeats": 0}, [], "repeats is 0; allowed: 1 or more"),
-        ({"repeats": "two"}, [], "repeats is two; allowed: 1 or more"),
+        ({"repeats": 0}, [], "repeats is 0; allowed: 1 to 10000"),
+        ({"repeats": "two"}, [], "repeats is two; allowed: 1 to 10000"),
         ({"runs": {}}, [], "a sweep needs base"),
         ({"runs": {"a": "privacy.epsilon=1"}}, [], "runs.a must be a list of key=value"),
         ({"runs": {"a": ["privacy.epsilo=1"]}}, [], "unknown key privacy.epsilo"),
