@@ -23,25 +23,37 @@ if TYPE_CHECKING:
 __all__ = ["Tracker", "read_metrics", "summary_writer"]
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path, count: str = "round") -> list[dict[str, Any]]:
     """Rounds recorded so far, oldest first; a torn last line (a crash while writing) is left out.
 
+    Args:
+        path: the file; none is no rounds.
+        count: what rows are counted by.
+
     Raises:
-        StorageError: if a line before the last is not JSON.
+        StorageError: if the file cannot be read, or a line before the last is not a row as `Tracker` writes it.
     """
-    if not path.exists():
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from None
     rows: list[dict[str, Any]] = []
-    lines = path.read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            if number == len(lines):
-                break
-            raise StorageError(f"{path} line {number} is not JSON; restore the file or start a new run") from None
+            row = json.loads(line.decode())
+            _line(row)  # a number that is not finite was never written
+        except (ValueError, TypeError, RecursionError):
+            row = None
+        if isinstance(row, dict) and type(row.get(count)) is int:
+            rows.append(row)
+        elif number < len(lines):
+            raise StorageError(
+                f"{path} line {number} is not JSON of a {count}'s numbers; restore the file or start a new run"
+            )
     return rows
 
 

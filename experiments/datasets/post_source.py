@@ -112,4 +112,10 @@ def _table(path: Path, name: str) -> Any:
         kind = getattr(table.features.get(column), "dtype", None)
         if kind not in ("string", "large_string"):
             raise DatasetCorrupt(f"data set {name}: {path} has no text column {column!r} (found: {kind or 'nothing'})")
+        if table.data.column(column).null_count:
+            raise DatasetCorrupt(f"data set {name}: {path} has posts whose {column} is missing or null")
+        try:
+            table.data.column(column).validate(full=True)
+        except ValueError:
+            raise DatasetCorrupt(f"data set {name}: {path} has a {column} that is not UTF-8") from None
     return table.select_columns(["user", "text"])

@@ -70,6 +70,8 @@ def read_ledger(path: str | Path, expected: tuple[int, str] | None = None) -> Le
         content = path.read_bytes()
     except OSError as error:
         raise LedgerError(f"Ledger {path} cannot be read ({error.strerror}).") from None
+    except ValueError as error:  # a name that no file has, as from a budget that was changed
+        raise LedgerError(f"Ledger {path} cannot be read ({error}).") from None
     return _verify(path, content, expected)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -378,3 +379,21 @@ def test_whole_runs_stop_where_their_budget_ends_and_say_so(tmp_path):
     ended, engine = run_tiny(tmp_path / "second", config, run="second", resume=True)
     assert ended.startswith("stopped by the budget")
     assert engine.state.round == opened
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_a_budget_nested_deeply_is_damage(tmp_path, text):
+    create_budget(tmp_path, Terms(1.0, 1e-5))
+    (tmp_path / "budget.json").write_text(text)
+    with pytest.raises(SottoError, match="budget.json is damaged"):
+        spending(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\\u0000b", "\\ud800"])
+def test_a_ledger_of_a_name_that_no_file_has_is_a_sentence(tmp_path, name):
+    create_budget(tmp_path, Terms(1.0, 1e-5))
+    book = json.loads((tmp_path / "budget.json").read_text())
+    text = json.dumps({**book, "runs": [{"run": "r", "ledger": "LEDGER", "lines": 1, "head": "ab"}]})
+    (tmp_path / "budget.json").write_text(text.replace("LEDGER", name))
+    with pytest.raises(SottoError, match="counts run r, which cannot be counted now"):
+        spending(tmp_path)
