@@ -1,6 +1,6 @@
 """Whole trainings as users write them: Hugging Face's Trainer, `PrivateTrainer`, and Opacus' documented loop.
 
-`python -m bench.trainings --out DIR [--rounds N] [--quick]` writes `DIR/trainings.json` and `DIR/trainings.md`. The same
+`python -m bench.trainings --out DIR [--rounds N]` writes `DIR/trainings.json` and `DIR/trainings.md`. The same
 model, records, optimiser, expected batch and number of steps; the private ones with the same target epsilon, clip norm
 and Poisson sampling. Each training has a process of its own, and they take turns, so that whatever else the machine
 does hits all alike.
