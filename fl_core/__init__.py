@@ -11,15 +11,24 @@ from fl_core.environment import check_environment
 
 if TYPE_CHECKING:
     from fl_core.private_gradient import ClippedSum, PrivateGradient
+    from fl_core.trainer.privacy_arguments import PrivacyArguments
+    from fl_core.trainer.private_trainer import PrivateTrainer
 
-__all__ = ["ClippedSum", "PrivateGradient"]
+__all__ = ["ClippedSum", "PrivacyArguments", "PrivateGradient", "PrivateTrainer"]
+
+_MODULES = {
+    "ClippedSum": "private_gradient",
+    "PrivateGradient": "private_gradient",
+    "PrivacyArguments": "trainer.privacy_arguments",
+    "PrivateTrainer": "trainer.private_trainer",
+}
 
 check_environment()
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from fl_core import private_gradient
+    if name in _MODULES:
+        from importlib import import_module
 
-        return getattr(private_gradient, name)
+        return getattr(import_module(f"fl_core.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'fl_core' has no attribute {name!r}")
