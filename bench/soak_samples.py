@@ -20,7 +20,7 @@ class Sample:
         pid: its process id.
         seconds: since the watch began.
         round: rounds done by then.
-        rss, pss, uss: bytes of resident memory; shared pages in parts; private pages alone.
+        rss, pss, uss: bytes of resident memory; shared pages in parts; private pages that it wrote.
         descriptors, threads, children: how many.
         cpu_s: processor time so far, of all its threads, in user and kernel mode.
         objects: that Python's garbage collector tracks; None: not asked.
@@ -59,7 +59,8 @@ def sample_of(who: str, pid: int, seconds: float, number: int, objects: int | No
         round=number,
         rss=memory.get("Rss", 0),
         pss=memory.get("Pss", 0),
-        uss=memory.get("Private_Clean", 0) + memory.get("Private_Dirty", 0),
+        # No clean pages: a library's become private when the last other process that maps it ends.
+        uss=memory.get("Private_Dirty", 0),
         descriptors=descriptors,
         threads=int(fields[17]),
         children=children,
