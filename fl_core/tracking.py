@@ -63,11 +63,18 @@ class Tracker:
     Args:
         folder: the run folder.
         done: rounds that the checkpoint holds.
+
+    Attributes:
+        recorded: rows so far.
     """
 
     def __init__(self, folder: RunFolder, done: int) -> None:
         self._path, self._tensorboard = folder.metrics_path, folder.tensorboard
-        self.rows = [row for row in read_metrics(self._path) if row["round"] <= done]
+        rows = [row for row in read_metrics(self._path) if row["round"] <= done]
+        self.recorded = len(rows)
+        # Bytes of the file that are whole, and lines after them that are not known to be. Rows are not kept: a run has
+        # as many as it has rounds.
+        self._length, self._pending = 0, [_line(row) for row in rows]
         self._rewrite()
         self._board = summary_writer(folder.tensorboard, done)
 
@@ -77,14 +84,16 @@ class Tracker:
         Raises:
             StorageError: if it cannot be written, or what came before cannot be shown; `settle` tries again.
         """
-        line = _line(row)
-        self.rows.append(dict(row))
-        self._whole = False
-        with storage_errors(self._path), self._path.open("a", encoding="utf-8") as handle:
-            handle.write(line)
-            handle.flush()
-            os.fsync(handle.fileno())
-        self._whole = True
+        self._pending.append(_line(row))
+        self.recorded += 1
+        if len(self._pending) > 1:
+            self._rewrite()
+        else:
+            with storage_errors(self._path), self._path.open("ab") as handle:
+                handle.write(self._pending[0])
+                handle.flush()
+                os.fsync(handle.fileno())
+            self._settled()
         with storage_errors(self._tensorboard):
             for key, value in row.items():
                 if isinstance(value, int | float) and not isinstance(value, bool) and key != "round":
@@ -96,7 +105,7 @@ class Tracker:
         Raises:
             StorageError: if it still cannot.
         """
-        if not self._whole:
+        if self._pending:
             self._rewrite()
 
     def close(self) -> None:
@@ -105,12 +114,20 @@ class Tracker:
             self._board.close()
 
     def _rewrite(self) -> None:
-        write_atomically(self._path, "".join(_line(row) for row in self.rows).encode())
-        self._whole = True
+        whole = b""
+        if self._length:
+            with storage_errors(self._path):
+                whole = self._path.read_bytes()[: self._length]
+        write_atomically(self._path, b"".join((whole, *self._pending)))
+        self._settled()
+
+    def _settled(self) -> None:
+        self._length += sum(map(len, self._pending))
+        self._pending.clear()
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(dict(row), sort_keys=True, allow_nan=False) + "\n"
+def _line(row: Mapping[str, Any]) -> bytes:
+    return (json.dumps(dict(row), sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def summary_writer(folder: Path, done: int) -> SummaryWriter:

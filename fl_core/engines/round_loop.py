@@ -144,7 +144,7 @@ class RoundLoop:
         rounds = self.config.federation.rounds
         ended = "all rounds done"
         try:
-            if self.state.round == 0 and not self.tracker.rows:
+            if self.state.round == 0 and not self.tracker.recorded:
                 self._record(0, 0, self._scores(0), 0.0, "untuned")
             while self.state.round < rounds:
                 try:

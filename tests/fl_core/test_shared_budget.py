@@ -184,12 +184,12 @@ def test_without_a_registered_ledger_nothing_is_opened(tmp_path, budget, damage)
         first.open()
     second = Run(tmp_path / "second", budget)
     second.open()
-    good = first.path.read_bytes()
+    good, openings = first.path.read_bytes(), first.ledger.openings
     lines = good.splitlines(keepends=True)
     first.path.unlink()
     if damage == "replaced":
         with Ledger.create(first.path, replace(first.ledger.header, run="other")) as other:
-            for entry in first.ledger.openings:
+            for entry in openings:
                 other.append(entry)
     elif damage != "removed":
         first.path.write_bytes(

@@ -221,6 +221,35 @@ def test_a_row_that_could_not_be_written_comes_back_before_the_checkpoint_and_on
         assert read_metrics(folder.metrics_path) == [{"round": 0}, {"round": 1}]
 
 
+def test_rows_that_a_full_disk_kept_back_are_written_whole_with_the_next_one(tmp_path, monkeypatch):
+    def torn(descriptor):
+        os.ftruncate(descriptor, 20)
+        raise OSError(28, "No space left on device")
+
+    with RunFolder(tmp_path) as folder:
+        tracker = Tracker(folder, 0)
+        tracker.record({"round": 0})
+        for round_ in (1, 2):
+            with monkeypatch.context() as full:
+                full.setattr(os, "fsync", torn)
+                with pytest.raises(StorageError, match="No space left on device"):
+                    tracker.record({"round": round_, "accuracy": 0.5})
+        tracker.record({"round": 3})
+        tracker.close()
+        assert [row["round"] for row in read_metrics(folder.metrics_path)] == [0, 1, 2, 3]
+        assert tracker.recorded == 4
+
+
+def test_a_tracker_holds_no_row_that_is_on_the_disk(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        tracker = Tracker(folder, 0)
+        for round_ in range(3):
+            tracker.record({"round": round_, "accuracy": 0.5})
+        held = [value for value in vars(tracker).values() if isinstance(value, list | dict | tuple) and value]
+        tracker.close()
+        assert held == []
+
+
 def test_a_full_disk_below_tensorboard_is_a_sentence_and_no_traceback(tmp_path, monkeypatch, capfd):
     def full(*_):
         raise OSError(28, "No space left on device")
