@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.membership_rows import FPR
-from bench.membership_tables import LABELS, label
+from bench.membership_tables import label
 from experiments.figures import COLOURS, DASHES, pyplot
 
 __all__ = ["draw"]
@@ -30,39 +30,28 @@ def draw(part: dict[str, Any], path: Path) -> None:
     plt = pyplot()
     present = [panel for panel in _PANELS if any(row["unit"] == panel[0] for row in part["rows"].values())]
     figure, panels = plt.subplots(1, len(present), figsize=(6.2 * len(present), 6.0), squeeze=False, sharey=True)
-    names = list(LABELS)
     for axes, (unit, attack, title) in zip(panels[0], present, strict=True):
         rows = {name: row for name, row in part["rows"].items() if row["unit"] == unit}
         axes.plot(FPR, FPR, color="grey", linewidth=1, label="guessing")
-        claims = sorted((row["epsilon"], name) for name, row in rows.items() if row["epsilon"] is not None)
-        for epsilon, name in claims:
-            colour = COLOURS[names.index(name) % len(COLOURS)] if name in names else "black"
-            axes.fill_between(
-                FPR,
-                rows[name]["allowed"],
-                1,
-                color=colour,
-                alpha=0.13,
-                linewidth=0,
-                label=f"forbidden by ε = {epsilon:g}",
-            )
-            bound = rows[name]["allowed_by_ledger"]
-            axes.plot(
-                FPR,
-                bound,
-                color=colour,
-                linestyle=":",
-                linewidth=1.2,
-                label=f"most that its ledger allows, ε = {epsilon:g}",
-            )
+        colours = dict(zip(rows, COLOURS, strict=False))  # in both panels the same for the same kind of arm
+        for name, row in rows.items():
+            if row["epsilon"] is None:
+                continue
+            claim, colour = f"ε = {row['epsilon']:g}", colours[name]
+            # Hardly to be seen for a large epsilon, which forbids next to nothing by itself.
+            forbidden = f"forbidden by {claim} alone"
+            axes.fill_between(FPR, row["allowed"], 1, color=colour, alpha=0.13, linewidth=0, label=forbidden)
+            most = f"most that the ledger of {claim} allows"
+            axes.plot(FPR, row["allowed_by_ledger"], color=colour, linestyle=":", linewidth=1.2, label=most)
         for index, (name, row) in enumerate(rows.items()):
             found = row["attacks"][attack]
             curve = np.array(found["tpr_curve"])
-            # Below one false alarm among all others a curve shows who came first, not a rate.
-            seen = 1 / found["others"] <= FPR
-            colour = COLOURS[names.index(name) % len(COLOURS)] if name in names else COLOURS[index]
-            shown = f"{label(name, row)}: AUC {found['auc']:.2f}"
-            axes.plot(FPR[seen], curve[seen], color=colour, linestyle=DASHES[index % 3], linewidth=1.8, label=shown)
+            # Below one false alarm among all others a curve shows who came first, not a rate; no axis has a zero.
+            seen = (FPR * found["others"] >= 1) & (curve > 0)
+            shown = f"{label(name, row)}: AUC {found['auc']:.3f}"
+            axes.plot(
+                FPR[seen], curve[seen], color=colours[name], linestyle=DASHES[index % 3], linewidth=1.8, label=shown
+            )
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(_LEAST, 1)

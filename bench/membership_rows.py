@@ -32,6 +32,7 @@ from fl_core.privacy.one_run_audit import audit_one_run
 __all__ = ["FPR", "Repetition", "control_row", "null_row", "row_of"]
 
 FPR = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 81)])  # at which curves and bounds are kept
+_FINE = np.linspace(0.0, 1.0, 10_001)
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def row_of(arm: Arm, repetitions: Sequence[Repetition]) -> dict[str, Any]:
         row["spent"] = max(one.summary["privacy"]["views"]["release"]["epsilon"] or np.inf for one in repetitions)
         row["allowed"] = [round(float(value), 5) for value in by_claim]
         row["allowed_by_ledger"] = [round(float(value), 5) for value in by_ledger]
-        row["balanced_allowed"] = best_guess(FPR, by_claim)
-        row["balanced_allowed_by_ledger"] = best_guess(FPR, by_ledger)
+        row["balanced_allowed"] = best_guess(_FINE, allowed(_FINE, arm.epsilon, DELTA))
+        row["balanced_allowed_by_ledger"] = best_guess(_FINE, allowed_by_all(_FINE, _pairs(repetitions)))
         row["tried"] += 1
         if row["spent"] > arm.epsilon:
             violations.append(f"the ledger counts epsilon {row['spent']:.4g}, and {arm.epsilon:g} was claimed")
@@ -214,6 +215,8 @@ def _facts(arm: Arm, repetitions: Sequence[Repetition]) -> dict[str, Any]:
         "accuracy_base": statistics.mean(summary["accuracy_before"] for summary in summaries),
         "accuracy": statistics.mean(accuracies),
         "accuracy_deviation": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        "perplexity_base": statistics.mean(summary["scores_before"]["perplexity"] for summary in summaries),
+        "perplexity": statistics.mean(summary["scores_after"]["perplexity"] for summary in summaries),
         "loss": dict(zip(("members before", "others before", "members", "others"), map(float, together), strict=True)),
         "seconds": round(sum(summary["seconds"] for summary in summaries), 1),
         "warnings": list(dict.fromkeys(text for s in summaries for text in [*s["privacy"]["warnings"], *s["notes"]])),

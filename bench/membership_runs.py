@@ -267,5 +267,9 @@ def base_losses(config: RunConfig, candidates: Candidates) -> NDArray[np.float64
 
 
 def released_losses(folder: Path, candidates: Candidates) -> NDArray[np.float64]:
-    """Losses under the model that the run in `folder` released."""
-    return losses_of(load_adapted(folder)[0], candidates)
+    """Losses under the model that the run in `folder` released; computed once and kept in the folder."""
+    kept = folder / "losses.json"
+    if not kept.exists():
+        losses = losses_of(load_adapted(folder)[0], candidates)
+        write_atomically(kept, json.dumps(losses.tolist()).encode())
+    return np.array(json.loads(kept.read_text()))

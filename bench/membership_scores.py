@@ -18,6 +18,7 @@ from scipy.stats import beta, binom
 
 from fl_core.privacy.one_run_audit import audit_one_run
 from fl_core.privacy.rdp import epsilon_from_rdp
+from secagg.errors import SottoError
 
 __all__ = ["Attack", "above", "allowed", "allowed_by_all", "attacked", "best_guess", "epsilons_of", "exceeded", "roc"]
 
@@ -89,15 +90,24 @@ def attacked(
         users: `[n]`, whose they are: resampled together.
         delta: of the epsilon that is shown; None where coins were not one a score.
         seed: of the bootstrap.
+
+    Raises:
+        SottoError: if there are no members, or nobody else.
     """
+    if inside.all() or not inside.any():
+        raise SottoError(f"{int(inside.sum())} of {len(inside)} candidates are members; allowed: some and not all")
+    order = np.argsort(-scores, kind="stable")  # sorted once, a thousand replicates are sorted at once
+    scores, inside, users = scores[order], inside[order], users[order]
     fpr, tpr = roc(scores, inside)
     generator = np.random.Generator(np.random.PCG64(seed))
     _, users = np.unique(users, return_inverse=True)
     groups = int(users.max()) + 1
     found = np.empty((_REPLICATES, 1 + len(FPRS)))
     for replicate in range(_REPLICATES):
-        drawn = np.bincount(generator.integers(groups, size=groups), minlength=groups)
-        x, y = roc(scores, inside, drawn[users].astype(float))
+        weights = np.zeros(len(scores))
+        while not (weights[inside].any() and weights[~inside].any()):  # of few users all may be members
+            weights = np.bincount(generator.integers(groups, size=groups), minlength=groups)[users].astype(float)
+        x, y = roc(scores, inside, weights)
         found[replicate] = [np.trapezoid(y, x), *(_tpr_at(x, y, at) for at in FPRS)]
     low, high = np.percentile(found, [2.5, 97.5], axis=0)
     area, spread = float(np.trapezoid(tpr, fpr)), _SURE * float(found[:, 0].std())

@@ -44,15 +44,27 @@ def membership_page(part: dict[str, Any]) -> str:
         "",
         "Calibrated: loss under the public base minus loss under the tuned model. Loss: the tuned model's alone (the "
         "lower, the rather a member). A user's score is the mean over the user's sequences. In brackets: 95 %, "
-        "bootstrap over users. Accuracy is of the next word, on other users' posts, that of the untuned base in "
-        "brackets. Shown: the epsilon that a Gaussian mechanism with such guesses has at least (95 %).",
+        "bootstrap over users. Shown: the epsilon that a Gaussian mechanism with such guesses has at least (95 %).",
         "",
         *_table(
             [
-                "coins by", "arm", "learning rate", "attack on", "attack", "AUC", "members found at 1 % false alarms",
-                "at 0.1 %", "ε shown", "accuracy",
+                "coins by", "arm", "attack on", "attack", "AUC", "members found at 1 % false alarms", "at 0.1 %",
+                "ε shown",
             ],
             [cells for name, row in rows.items() for cells in _attack_cells(name, row)],
+        ),
+        "",
+        "## What the arms learnt",
+        "",
+        "Accuracy of the next word and perplexity of a token are on posts of other users, who are no candidates; "
+        "losses are nats a token.",
+        "",
+        *_table(
+            [
+                "coins by", "arm", "learning rate", "accuracy (untuned)", "perplexity (untuned)",
+                "loss of members (untuned)", "loss of non-members (untuned)",
+            ],
+            [_learnt_cells(name, row) for name, row in rows.items()],
         ),
         "",
         "## What is claimed, and what it allows",
@@ -72,9 +84,12 @@ def membership_page(part: dict[str, Any]) -> str:
         "## Where there is nothing to find",
         "",
         *_table(
-            ["coins by", "attack", "AUC", "95 %"],
+            ["coins by", "attack", "AUC", "95 %", "99.9 % (0.5 must be inside)"],
             [
-                [_UNITS[null["unit"]], attack, f"{found['auc']:.3f}", _interval(found["auc_ci"])]
+                [
+                    _UNITS[null["unit"]], attack, f"{found['auc']:.3f}", _interval(found["auc_ci"]),
+                    _interval(found["null_ci"]),
+                ]
                 for null in part["nulls"].values()
                 for attack, found in null["attacks"].items()
             ],
@@ -114,7 +129,7 @@ def _method(part: dict[str, Any]) -> list[str]:
     design = part["design"]
     first = next(iter(part["rows"].values()))
     return [
-        f"Each of {len(first['seeds'])} repetitions draws {design['users']} users of {design['data']} at random, and "
+        f"Each repetition, of {len(first['seeds'])}, draws {design['users']} users of {design['data']} at random, and "
         f"{design['sequences']} sequences of each ({design['shortest']} to {design['length']} tokens, none twice in "
         "the data). A fair coin for each sequence, or in the arms by user for each user, says whether it takes part; "
         "the others are the non-members, so that both are of one distribution and one time. Who is out is zeroed out, "
@@ -133,8 +148,6 @@ def _method(part: dict[str, Any]) -> list[str]:
 
 def _attack_cells(name: str, row: Row) -> list[list[str]]:
     cells = []
-    deviation = row["accuracy_deviation"]
-    accuracy = f"{row['accuracy']:.2%}" + (f" ± {deviation:.2%}" if deviation is not None else "")
     for attack, found in row["attacks"].items():
         on = "user" if attack.startswith("user") else "sequence"
         shown = found["epsilon_shown"]
@@ -142,16 +155,28 @@ def _attack_cells(name: str, row: Row) -> list[list[str]]:
             [
                 _UNITS[row["unit"]],
                 label(name, row),
-                f"{row['learning_rate']:g}",
                 f"{on} ({found['members']:,} in, {found['others']:,} out)",
                 attack.removeprefix("user "),
                 f"{found['auc']:.3f} {_interval(found['auc_ci'])}",
                 *(_rate(found, at) for at in ("0.01", "0.001")),
                 "" if shown is None else f"{shown:.2f}",
-                f"{accuracy} ({row['accuracy_base']:.2%})",
             ]
         )
     return cells
+
+
+def _learnt_cells(name: str, row: Row) -> list[str]:
+    deviation, loss = row["accuracy_deviation"], row["loss"]
+    accuracy = f"{row['accuracy']:.2%}" + (f" ± {deviation:.2%}" if deviation is not None else "")
+    return [
+        _UNITS[row["unit"]],
+        label(name, row),
+        f"{row['learning_rate']:g}",
+        f"{accuracy} ({row['accuracy_base']:.2%})",
+        f"{row['perplexity']:.0f} ({row['perplexity_base']:.0f})",
+        f"{loss['members']:.2f} ({loss['members before']:.2f})",
+        f"{loss['others']:.2f} ({loss['others before']:.2f})",
+    ]
 
 
 def _claim_cells(name: str, row: Row) -> list[str]:

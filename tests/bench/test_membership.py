@@ -224,6 +224,13 @@ def test_an_attack_says_what_it_cannot_see():
     assert attacked(generator.normal(size=400), inside, np.arange(400)).epsilon_shown is None
 
 
+def test_few_users_are_resampled_until_there_are_both_and_one_kind_alone_is_a_sentence():
+    found = attacked(np.arange(4.0), np.array([True, False, False, False]), np.arange(4))
+    assert np.isfinite([found.auc, *found.auc_ci, *found.null_ci]).all()
+    with pytest.raises(SottoError, match="4 of 4 candidates are members; allowed: some and not all"):
+        attacked(np.arange(4.0), np.ones(4, bool), np.arange(4))
+
+
 @given(st.floats(0, 12), st.floats(0, 0.1))
 def test_a_bound_is_met_by_randomised_response_and_kept_by_guessing(epsilon, delta):
     at = 1 / (1 + math.exp(epsilon))  # the false-positive rate of epsilon-DP randomised response
