@@ -10,9 +10,9 @@ from bench.soak_samples import Sample
 from bench.tables import Row
 from experiments.figures import pyplot
 
-__all__ = ["curves_of", "draw", "soak_page"]
+__all__ = ["SOAKS", "curves_of", "draw", "soak_page"]
 
-_KINDS = {
+SOAKS = {
     "rounds": "rounds of a run, aggregation in the clear",
     "rounds-smpc": "rounds of a run under SMPC, three parties",
     "clients": "clients, parties and links that fail",
@@ -47,7 +47,7 @@ def draw(rows: dict[str, Row], path: Path) -> None:
         3, len(rows), figsize=(5 * len(rows), 8), sharex="col", squeeze=False, layout="constrained"
     )
     for column, (kind, row) in enumerate(rows.items()):
-        axes[0][column].set_title(_KINDS[kind], fontsize=9)
+        axes[0][column].set_title(SOAKS[kind], fontsize=9)
         for who, curve in row["curves"].items():
             for line, (name, label) in enumerate(
                 (("uss_mib", "private memory, MiB"), ("descriptors", "descriptors"), ("threads", "threads"))
@@ -77,7 +77,7 @@ def soak_page(part: dict[str, Any]) -> str:
         "",
     ]
     for kind, row in part["rows"].items():
-        lines += [f"## {kind}: {_KINDS[kind]}", "", f"`{row['command']}`", "", *_facts(row), ""]
+        lines += [f"## {kind}: {SOAKS[kind]}", "", f"`{row['command']}`", "", *_facts(row), ""]
         lines += [*_table(*_processes(row)), ""]
         if row["problems"]:
             lines += ["What did not hold:", "", *(f"* {problem}" for problem in row["problems"]), ""]
