@@ -64,7 +64,8 @@ class Ending:
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(folder / "metrics.jsonl")]
         newest = sorted((folder / "checkpoints").glob("round-*.safetensors"))[-1]
         checkpoint = _checkpoint(newest)
-        checkpoint.pop("ledger_head")
+        for name in ("ledger_head", "digest"):  # of the run's name, and of that
+            checkpoint.pop(name)
         adapter = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
         return cls(adapter, checkpoint, rows, read_ledger(folder / "ledger.jsonl").openings)
 
