@@ -12,6 +12,7 @@ import pytest
 from experiments.commands.next_command import run_on
 from experiments.datasets import load_posts
 from fl_core.config_file import load_config
+from tests.docs.blocks import python_of
 from tests.experiments.language.tiny_language import save
 
 
@@ -43,13 +44,19 @@ def test_two_commands_tune_a_model_on_a_table_of_texts(sotto, texts, tmp_path):
     (line,) = (line for line in out.splitlines() if line.startswith("next:  sotto "))
     command = shlex.split(line.removeprefix("next:  sotto "))
     assert command[-2:] == ["data.name=./own", "federation.clients=10"]
-    short = ["federation.rounds=1", "lora.blocks=[-1]", "data.test_sequences=20", f"model.base={save(tmp_path / 'base')}"]
+    base = save(tmp_path / "base")
+    short = ["federation.rounds=1", "lora.blocks=[-1]", "data.test_sequences=20", f"model.base={base}"]
     code, out, err = sotto(*command, *short, "aggregation.backend=plaintext", "--out", "run", "--json")
     assert code == 0, err
     summary = json.loads(out)
     assert summary["data"] == "own"
     assert summary["privacy"]["views"]["release"]["epsilon"] <= 8
-    assert Path("run/adapter/adapter_model.safetensors").exists()
+    # The documents' own lines, on this run's base and adapter.
+    (lines,) = (block.text for block in python_of("docs/tutorial-own-data.md") if "PeftModel" in block.text)
+    names: dict[str, object] = {}
+    exec(lines.replace("experiments/bases/mini", str(base)).replace("runs/own_texts/adapter", "run/adapter"), names)
+    tuned = names["model"]
+    assert any(bool(p.any()) for name, p in tuned.named_parameters() if "lora_B" in name)
 
 
 def test_json_has_the_counts_and_the_command(sotto, texts):
