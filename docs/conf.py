@@ -14,6 +14,7 @@ project_copyright = "the Sotto authors, Apache-2.0"
 html_title = "Sotto"
 html_theme = "furo"
 html_show_sourcelink = False
+html_copy_source = False
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "building.pages"]
 exclude_patterns = ["building"]
