@@ -21,6 +21,7 @@ exclude_patterns = ["building"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 
+default_role = "code"  # docstrings write names as Markdown does
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

@@ -40,7 +40,7 @@ def _page(path: str, command: click.Command) -> Iterator[str]:
     yield f"```text\n{path} {' '.join(pieces)}\n```\n"
     parameters = [one for one in command.params if not getattr(one, "hidden", False)]
     if parameters:
-        yield "| | default | |\n|---|---|---|"
+        yield "| argument or option | default | meaning |\n|---|---|---|"
     for one in parameters:
         yield f"| {_name(one, context)} | {_default(one)} | {_cell(getattr(one, 'help', None) or '')} |"
     yield ""

@@ -41,7 +41,14 @@ _IMAGE = re.compile(r"(!\[[^\]]*\]\()([^)\s]+)(\))")
 def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("source-read", _read)
+    app.connect("autodoc-process-docstring", _keep_colons, priority=400)  # before napoleon's
     return {"parallel_read_safe": True}
+
+
+def _keep_colons(app: Any, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
+    """Napoleon takes what is before a colon in a property's first line for its type."""
+    if what in ("property", "attribute") and lines:
+        lines[0] = lines[0].replace(": ", " – ")
 
 
 def _read(app: Any, docname: str, source: list[str]) -> None:
