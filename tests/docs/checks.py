@@ -50,7 +50,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         "tests/bench/test_secagg_bench.py::test_the_command_goes_on_where_it_stopped_and_names_what_it_left_out",
     ),
     "sotto --install-completion": (
-        "tests/docs/test_commands.py::test_completion_is_written_for_the_shell_that_is_asked_for",
+        "tests/docs/test_commands.py::test_completion_is_written_for_the_shell_in_which_it_is_asked_for",
     ),
     "sotto data import texts.csv *": (_OWN_DATA,),
     "sotto run experiments/configs/own_texts.yaml *": (_OWN_DATA,),

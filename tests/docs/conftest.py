@@ -27,7 +27,8 @@ def shell(tmp_path):
     """The environment of a shell in which `sotto` is this one."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    (programs / "sotto").write_text(f'#!/bin/sh\nexec {sys.executable} -m experiments.cli "$@"\n')
+    # As an installation makes it.
+    (programs / "sotto").write_text(f"#!{sys.executable}\nfrom experiments.cli import main\n\nmain()\n")
     (programs / "sotto").chmod(0o755)
     return {
         **os.environ,

@@ -6,7 +6,6 @@ import ast
 import glob
 import importlib.util
 import json
-import os
 import re
 import shlex
 import shutil
@@ -146,14 +145,28 @@ def test_every_benchmark_of_make_bench_can_be_collected():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_written_for_the_shell_that_is_asked_for(tmp_path, shell):
-    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "experiments.cli", "--install-completion", shell]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    written = [path.read_text() for path in Path(tmp_path).rglob("*") if path.is_file()]
-    assert any("COMPLETE" in text for text in written)
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_completion_is_written_for_the_shell_in_which_it_is_asked_for(tmp_path, shell, name):
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
+    home = tmp_path / "home"
+    home.mkdir()
+    # What comes after keeps the shell alive, so that it is found to be the one that asks.
+    typed_there = [name, "-c", "sotto --install-completion; code=$?; exit $code"]
+    if name == "fish":
+        typed_there[2] = "sotto --install-completion; exit $status"
+    done = subprocess.run(typed_there, env={**shell, "HOME": str(home)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{name} completion installed" in done.stdout
+    assert any("_SOTTO_COMPLETE" in path.read_text() for path in home.rglob("*") if path.is_file())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "completed"), [("sotto da", "data"), ("sotto data im", "import")])
+def test_completion_completes(shell, words, completed):
+    asked = {**shell, "_SOTTO_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(["sotto"], env=asked, capture_output=True, text=True)
+    assert done.stdout.split() == [completed]
 
 
 @pytest.mark.slow
