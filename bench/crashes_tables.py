@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.tables import Row
 
-__all__ = ["crashes_page", "summary_of"]
+__all__ = ["FAULTS", "crashes_page", "summary_of"]
 
 # What a life is at, as `bench.crashes_victim.PHASES`, in words that say what a kill there can cost.
 _WHERE = {
@@ -21,7 +21,7 @@ _WHERE = {
     "between": "between rounds",
     "ending": "after the last round",
 }
-_KINDS = {
+FAULTS = {
     "run": "SIGKILL to the run, aggregation in the clear",
     "party": "SIGKILL to one of two parties under SMPC, or to the run",
     "worker": "SIGKILL to one of two workers",
@@ -81,17 +81,17 @@ def crashes_page(part: dict[str, Any]) -> str:
     ]  # fmt: skip
     rows = [
         [
-            _KINDS[kind], f"{row['survived']} / {row['tried']}", f"{row['ended']} / {row['runs']}", row["resumed"],
+            FAULTS[kind], f"{row['survived']} / {row['tried']}", f"{row['ended']} / {row['runs']}", row["resumed"],
             row["equal"], row["repeated_runs"], row["rivals"], row["torn"], len(row["violations"]),
         ]
         for kind, row in part["rows"].items()
         if "not_run" not in row
     ]  # fmt: skip
     lines += [*_table(header, rows), ""]
-    lines += [f"* {_KINDS[k]}: `{row['command']}`" for k, row in part["rows"].items() if "command" in row]
-    lines += [f"* Not run: {_KINDS[k]}: {row['not_run']}." for k, row in part["rows"].items() if "not_run" in row]
+    lines += [f"* {FAULTS[k]}: `{row['command']}`" for k, row in part["rows"].items() if "command" in row]
+    lines += [f"* Not run: {FAULTS[k]}: {row['not_run']}." for k, row in part["rows"].items() if "not_run" in row]
     where = [
-        [_KINDS[kind], *(row["where"].get(phase, 0) for phase in _WHERE)]
+        [FAULTS[kind], *(row["where"].get(phase, 0) for phase in _WHERE)]
         for kind, row in part["rows"].items()
         if "not_run" not in row
     ]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.arms import Arm, Run, arms_of, gain_kept
 from experiments.comparison import draw_comparison, draw_trust
+from experiments.stored_summary import check_curve, check_summary, writable
 from experiments.summary import COLUMNS, table_row
 from fl_core.run_folder import storage_errors, write_atomically
 from fl_core.tracking import read_metrics
@@ -29,25 +31,41 @@ def load_runs(places: Sequence[Path]) -> list[Run]:
             continue
         path = place / "summary.json"
         try:
-            summary = json.loads(path.read_text(encoding="utf-8"))
+            summary = check_summary(_finite(path), str(path))
         except FileNotFoundError:
             raise SottoError(
                 f"{place} holds no finished run (no summary.json); give folders that `sotto run` wrote, or a runs.json"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise SottoError(f"{path} cannot be read: {error}") from None
-        runs.append((place.name, read_metrics(place / "metrics.jsonl"), summary))
+        metrics = place / "metrics.jsonl"
+        runs.append((place.name, check_curve(read_metrics(metrics), str(metrics)), summary))
     return runs
 
 
 def _stored_runs(path: Path) -> list[Run]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = _finite(path)
         curves = [[{"round": number, "accuracy": value} for number, value in entry["accuracy"]] for entry in entries]
-        return [(entry["name"], curve, entry["summary"]) for entry, curve in zip(entries, curves, strict=True)]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        found = [(entry["name"], curve, entry["summary"]) for entry, curve in zip(entries, curves, strict=True)]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         reason = "not UTF-8" if isinstance(error, UnicodeError) else repr(error)
         raise SottoError(f"{path} is no runs.json that a report wrote: {reason}") from None
+    for name, curve, summary in found:
+        if not writable(name) or not 0 < len(name) <= 255:
+            raise SottoError(f"{path} is no runs.json that a report wrote: a name is no text of up to 255 characters")
+        check_summary(summary, f"{path}, run {name}")
+        check_curve(curve, f"{path}, run {name}")
+    if not found:
+        raise SottoError(f"{path} is no runs.json that a report wrote: it has no runs")
+    return found
+
+
+def _finite(path: Path) -> Any:
+    """What JSON is in a file, without the numbers that JSON has not and Python reads."""
+    value = json.loads(path.read_text(encoding="utf-8"))
+    json.dumps(value, allow_nan=False)
+    return value
 
 
 def write_report(runs: Sequence[Run], out: Path, title: str | None = None) -> None:

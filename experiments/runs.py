@@ -35,6 +35,7 @@ from fl_core.run_folder import RunFolder, StorageError
 from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics
 from secagg.aggregator import Aggregator, PlaintextAggregator
+from secagg.core_dumps import forbid_core_dumps
 from secagg.smpc import SmpcAggregator
 
 __all__ = ["execute"]
@@ -61,6 +62,7 @@ def execute(
     Raises:
         SottoError: for everything that a user or operator can mend.
     """
+    forbid_core_dumps()
     refuse_missing_flower(config, simulated=relay is None)
     keep_freed_memory()
     if config.engine.threads:

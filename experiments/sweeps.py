@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import load_config, load_yaml
 
 __all__ = ["load_sweep"]
+
+_MOST_REPEATS = 10_000
 
 
 def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
@@ -29,6 +32,10 @@ def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
         ConfigError: for a file that is not a sweep, an unknown name, or a run whose configuration is refused.
     """
     loaded = load_yaml(path)
+    try:
+        OmegaConf.to_container(loaded, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: a value is missing or refers to none: {str(error).splitlines()[0]}") from None
     unknown = sorted({str(key) for key in loaded} - {"base", "common", "repeats", "runs"})
     if unknown:
         raise ConfigError(f"{path}: unknown key {unknown[0]}; allowed: base, common, repeats, runs")
@@ -37,8 +44,8 @@ def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
         raise ConfigError(f"{path}: a sweep needs base (path of a configuration) and runs (name: list of key=value)")
     common = _strings(loaded.get("common", []), f"{path}: common")
     repeats = loaded.get("repeats", 1)
-    if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
-        raise ConfigError(f"{path}: repeats is {repeats}; allowed: 1 or more")
+    if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= _MOST_REPEATS:
+        raise ConfigError(f"{path}: repeats is {repeats}; allowed: 1 to {_MOST_REPEATS}")
     names = [str(name) for name in runs]
     wanted = [(name, _strings(runs[name], f"{path}: runs.{name}")) for name in names]
     if repeats > 1:  # every run once before any is repeated: a sweep that is cut short has something of all
@@ -52,7 +59,14 @@ def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
     if missing:
         raise ConfigError(f"{path}: no run is called {missing[0]}; allowed: {', '.join(names)}")
     base = path.parent / str(loaded["base"])
-    return [(name, load_config(base, [*common, *own])) for name, own in wanted if name in chosen]
+    return [(name, _loaded(base, [*common, *own], f"{path}: runs.{name}")) for name, own in wanted if name in chosen]
+
+
+def _loaded(base: Path, overrides: list[str], where: str) -> RunConfig:
+    try:
+        return load_config(base, overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _strings(value: object, where: str) -> list[str]:

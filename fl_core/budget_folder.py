@@ -181,7 +181,7 @@ def read_book(folder: Path) -> Book:
         return Book(Terms(**found["terms"]), runs)
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error.strerror}); without it nothing is opened") from None
-    except (ValueError, TypeError, SottoError) as error:
+    except (ValueError, TypeError, RecursionError, SottoError) as error:
         raise StorageError(f"{path} is damaged ({error}); bring it back, until then nothing is opened") from None
 
 

@@ -10,7 +10,7 @@ never for a server.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fl_core.adaptive_clipping import RoundClip, signed_bits
 from fl_core.client import local_updates
-from fl_core.client_gradients import bytes_of_sample
+from fl_core.client_gradients import bytes_of_sample, refuse_mixed_clients
 from fl_core.cohort_size import samples_together
 from fl_core.config import RunConfig
 from fl_core.private_gradient import PrivateGradient
@@ -28,7 +28,7 @@ from fl_core.task import FederatedTask
 from kernels import clip_and_sum_counted, clip_rows, squared_norms
 from secagg.randomness import Keystream
 
-__all__ = ["Contributions", "Diagnostics", "cohort_contributions"]
+__all__ = ["Contributions", "Diagnostics", "cohort_contributions", "refuse_mixed_records"]
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Contributions:
     """
 
     clients: tuple[int, ...]
-    totals: NDArray[np.int64]
+    totals: NDArray[np.int64] = field(repr=False)  # un-noised: it must not reach a log
 
 
 def cohort_contributions(
@@ -82,6 +82,7 @@ def cohort_contributions(
     clip: RoundClip,
     diagnostics: Diagnostics,
     summed: bool = False,
+    checked: bool = False,
 ) -> Contributions:
     """Contributions of one cohort; the adapter must already hold `theta`.
 
@@ -94,12 +95,39 @@ def cohort_contributions(
         clip: norm, grid, and adaptive clipping's bit, which then is the last coordinate.
         diagnostics: counters, updated in place.
         summed: only their sum is wanted, one row: the same bits, and no client's vector is kept.
+        checked: `refuse_mixed_records` was called with an adapter that no adversary chose.
     """
     if config.privacy.unit == "example":
-        totals = _example_totals(task, clients, streams, config, clip, diagnostics, summed)
+        totals = _example_totals(task, clients, streams, config, clip, diagnostics, summed, checked)
     else:
-        totals = _client_totals(task, theta, clients, streams, config, clip, diagnostics, summed)
+        totals = _client_totals(task, theta, clients, streams, config, clip, diagnostics, summed, checked)
     return Contributions(tuple(clients), totals.numpy())
+
+
+def refuse_mixed_records(task: FederatedTask, theta: Tensor, clients: Sequence[int], config: RunConfig) -> None:
+    """Refuse a model or loss in which a record of these clients changes the gradient of another.
+
+    `cohort_contributions` looks by itself, at the adapter of the round. But rounding decides the outcome where an
+    adapter makes large numbers cancel, differently for different records: a client whose server chooses adapters looks
+    once, at the adapter that the model came with, or its refusals would tell of its records.
+
+    Args:
+        task: model, records, loss.
+        theta: the adapter that the model holds `[p]`.
+        clients: whose records are looked at.
+        config: unit and batch size.
+
+    Raises:
+        SottoError: as `fl_core.sample_independence`.
+    """
+    task.model.train()
+    if config.privacy.unit == "client":
+        refuse_mixed_clients(task, theta)
+        return
+    for client in clients:
+        records = np.asarray(task.clients[client][: config.engine.batch_size], dtype=np.int64)
+        if len(records) > 1:
+            PrivateGradient(task.model, config.privacy.clip_norm).refuse_mixing(task.batch(records), task.loss)
 
 
 def _example_totals(
@@ -110,6 +138,7 @@ def _example_totals(
     clip: RoundClip,
     diagnostics: Diagnostics,
     summed: bool,
+    checked: bool,
 ) -> Tensor:
     rate = config.federation.sample_rate
     sampled = [
@@ -120,7 +149,7 @@ def _example_totals(
     owners = np.repeat(np.arange(len(clients)), [len(ids) for ids in sampled])
     if summed:
         owners[:] = 0
-    gradient = PrivateGradient(task.model, clip.norm, clip.scale)
+    gradient = PrivateGradient(task.model, clip.norm, clip.scale, checked=checked)
     totals = torch.zeros(1 if summed else len(clients), gradient.length + (clip.bit > 0), dtype=torch.int64)
     device = next(task.model.parameters()).device
     size = config.engine.batch_size
@@ -150,6 +179,7 @@ def _client_totals(
     clip: RoundClip,
     diagnostics: Diagnostics,
     summed: bool,
+    checked: bool,
 ) -> Tensor:
     length, rate = len(theta) + (clip.bit > 0), config.federation.sample_rate
     sampled = [row for row, stream in enumerate(streams) if poisson_coin(rate, stream.child("sample"))]
@@ -163,6 +193,7 @@ def _client_totals(
         config.client,
         [streams[row].child("order") for row in sampled],
         samples_together(config, bytes_of_sample(task, theta)),
+        checked,
     )
     square = squared_norms(updates)
     if summed:

@@ -208,6 +208,9 @@ class FlowerConfig:
     # coordinator (the ServerApp hands sealed parts to the parties) | aggregators (SuperNodes with role "aggregator",
     # one beside each party, drop them into its spool)
     relay: str = "coordinator"
+    # most answers that a client of a deployment gives under this configuration, in all runs of it; default:
+    # federation.rounds x (aggregation.retries + 1)
+    answers: int | None = None
 
 
 @dataclass(frozen=True)

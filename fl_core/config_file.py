@@ -7,10 +7,12 @@ others. It must never fill in a value that changes privacy without saying so.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,6 +23,10 @@ from fl_core.run_folder import write_atomically
 __all__ = ["first_difference", "load_config", "load_yaml", "merge_into", "parse_config", "save_config", "to_dict"]
 
 Schema = TypeVar("Schema")
+
+_MAX_BYTES = 2**22
+_MAX_DEPTH = 20  # levels; a configuration has four
+_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load_config(path: Path, overrides: list[str]) -> RunConfig:
@@ -41,9 +47,16 @@ def load_yaml(path: Path) -> DictConfig:
     if not path.is_file():
         raise ConfigError(f"config {path} does not exist; give the path of a YAML file")
     try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ConfigError(f"config {path} is larger than {_MAX_BYTES // 2**20} MiB; give the path of a YAML file")
+        _refuse_bombs(content.decode(), f"config {path}")
         loaded = OmegaConf.load(path)
     except OSError as error:
-        raise ConfigError(f"config {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"config {path} cannot be read: {error.strerror or error}") from None
+    except ConfigError:
+        raise
     except Exception as error:  # yaml's and OmegaConf's own errors share no base class
         raise ConfigError(f"config {path} is not valid YAML: {_first_line(error)}") from None
     if isinstance(loaded, ListConfig):
@@ -70,14 +83,19 @@ def merge_into(schema: type[Schema], loaded: DictConfig, overrides: list[str], w
         ConfigError: for an unknown key or a value of another type; what values are possible is the caller's to check.
     """
     for item in overrides:
-        key, sign, _ = item.partition("=")
+        key, sign, value = item.partition("=")
         if not sign or not key:
             raise ConfigError(f"override {item!r} is not key=value, for example {_example(schema)}")
         _check_known_key(schema, key, f"override {item!r}")
+        try:
+            _refuse_bombs(value, f"override {item!r}")
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {item!r} has no value of YAML: {_first_line(error)}") from None
     _check_known(loaded, schema, where, "")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), loaded, OmegaConf.from_dotlist(overrides))
         config = OmegaConf.to_object(merged)
+        OmegaConf.structured(config)  # merging lets a mapping into a list of texts, and no run could save it
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
         raise ConfigError(f"{where}: key {key}: {_first_line(error)}") from None
@@ -112,6 +130,26 @@ def save_config(config: Any, path: Path) -> None:
         StorageError: if it cannot be written.
     """
     write_atomically(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
+
+
+def _refuse_bombs(text: str, where: str) -> None:
+    """Refuse YAML that the parser may not survive: aliases, which can stand for any amount of memory, and nesting so
+    deep that a parser in C runs out of its stack.
+
+    Raises:
+        ConfigError: naming the line.
+        yaml.YAMLError: for what is no YAML.
+    """
+    depth = 0
+    events: Iterator[Any] = yaml.parse(text, Loader=_PARSER)
+    for event in events:
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1
+            raise ConfigError(f"{where}, line {line}: aliases are not read; write the value itself")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            line = event.start_mark.line + 1
+            raise ConfigError(f"{where}, line {line}: nested more than {_MAX_DEPTH} levels deep")
 
 
 def _first_line(error: Exception) -> str:

@@ -52,6 +52,7 @@ def _check_flower(config: RunConfig, need: _Need) -> None:
     )
     for key, value in (("timeout_s", w.timeout_s), ("connect_s", w.connect_s), ("settle_s", w.settle_s)):
         need(_positive(value), f"flower.{key}", value, "seconds above 0")
+    need(w.answers is None or w.answers >= 1, "flower.answers", w.answers, "1 or more, or null")
     if config.engine.name != "flower":
         return
     for possible, because, instead in (

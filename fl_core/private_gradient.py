@@ -28,9 +28,9 @@ from secagg.errors import SottoError
 __all__ = ["ClippedSum", "PrivateGradient"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClippedSum:
-    """Sum of clipped per-sample gradients.
+    """Sum of clipped per-sample gradients; without a repr, for it is un-noised and must not reach a log.
 
     Attributes:
         total: `[p]`, or `[segments, p]`; int64 grid steps if a scale was given.
@@ -81,6 +81,7 @@ class PrivateGradient:
         scale: grid steps per unit; with it totals are exact int64 (see `kernels.clip_sum`).
         microbatch: samples that go through the model at a time; default all of them.
         buffer_bytes: what the buffer of per-sample gradients may take.
+        checked: the first call leaves out its look at single samples, which somebody else had (`refuse_mixing`).
 
     Raises:
         SottoError: if a trainable parameter sits in a layer without a per-sample rule.
@@ -93,6 +94,7 @@ class PrivateGradient:
         scale: float | None = None,
         microbatch: int | None = None,
         buffer_bytes: int = 2**30,
+        checked: bool = False,
     ) -> None:
         if microbatch is not None and microbatch < 1:
             raise SottoError(f"microbatch is {microbatch}; allowed: 1 or more samples")
@@ -107,7 +109,7 @@ class PrivateGradient:
         self._index = {id(parameter): index for index, parameter in enumerate(self._parameters)}
         self.length = sum(parameter.numel() for parameter in self._parameters)
         self._store: GradientStore | None = None
-        self._checked = False
+        self._checked = checked
         self._first: tuple[Tensor, Tensor] | None = None
         self._stepped = False
 
@@ -139,8 +141,7 @@ class PrivateGradient:
         if segments is not None and num_segments is None:
             num_segments = int(segments.max()) + 1 if batch else 0
         if not self._checked and batch > 1:
-            refuse_mixing(self.model, inputs, lambda some: self._first_gradient(some, loss_fn))
-            self._checked = True
+            self.refuse_mixing(inputs, loss_fn)
         parts: list[ClipSum] = []
         losses: list[Tensor] = []
         total: Tensor | None = None
@@ -161,6 +162,15 @@ class PrivateGradient:
             total = add_gaussian_noise(total, noise.std, noise.key, noise.nonce)
         self._remember(total)
         return ClippedSum(total, losses[0] if len(losses) == 1 else torch.cat(losses), tuple(parts))
+
+    def refuse_mixing(self, inputs: Any, loss_fn: LossFunction) -> None:
+        """What the first call does first: see that no sample of a batch of two or more changes another's gradient.
+
+        Raises:
+            SottoError: if one does.
+        """
+        refuse_mixing(self.model, inputs, lambda some: self._first_gradient(some, loss_fn))
+        self._checked = True
 
     def check_step(self) -> None:
         """After the first optimiser step: every adapter weight with a gradient must have moved (`unmoved_weights`).

@@ -51,11 +51,12 @@ class SharedBudget:
     def __init__(self, folder: Path, ledger: Ledger, first: Mapping[str, Rdp]) -> None:
         self._folder, self._ledger = folder, ledger
         self._seen: dict[Path, tuple[tuple[int, ...], LedgerContents, Rdp]] = {}
-        here = ledger.contents.path.resolve()
+        here = ledger.path.resolve()
         with locked(folder):
             book = read_book(folder)
             before = next((entry for entry in book.runs if entry.run == ledger.header.run), None)
-            if before is None and ledger.openings:
+            opened = ledger.lines > 1
+            if before is None and opened:
                 raise SottoError(
                     f"run {ledger.header.run} has openings that the budget {folder} does not know of: bring back the "
                     "budget.json that it was registered in"
@@ -68,7 +69,7 @@ class SharedBudget:
             own = Registered(ledger.header.run, here, before.head if before else Head(ledger.lines, ledger.head))
             read_registered(folder, own)
             others = self._others(book)
-            if not ledger.openings:
+            if not opened:
                 self._refuse_excess(book.terms, others, first)
             self._write(book, own)
 
@@ -86,7 +87,7 @@ class SharedBudget:
             book = read_book(self._folder)
             self._refuse_excess(book.terms, self._others(book), after)
             yield
-            here = self._ledger.contents.path.resolve()
+            here = self._ledger.path.resolve()
             self._write(book, Registered(self._ledger.header.run, here, Head(self._ledger.lines, self._ledger.head)))
 
     def _write(self, book: Book, own: Registered) -> None:

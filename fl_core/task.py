@@ -6,7 +6,7 @@ A frozen description that the engines run; it holds no privacy decision and no r
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ class FederatedTask:
 
     name: str
     model: PeftModel
-    clients: tuple[NDArray[np.int64], ...]
+    clients: tuple[NDArray[np.int64], ...] = field(repr=False)
     batch: Callable[[NDArray[np.int64]], Any]
     loss: Callable[[Any, Any], Tensor]
     evaluate: Callable[[PeftModel], dict[str, float]]

@@ -23,25 +23,37 @@ if TYPE_CHECKING:
 __all__ = ["Tracker", "read_metrics", "summary_writer"]
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path, count: str = "round") -> list[dict[str, Any]]:
     """Rounds recorded so far, oldest first; a torn last line (a crash while writing) is left out.
 
+    Args:
+        path: the file; none is no rounds.
+        count: what rows are counted by.
+
     Raises:
-        StorageError: if a line before the last is not JSON.
+        StorageError: if the file cannot be read, or a line before the last is not a row as `Tracker` writes it.
     """
-    if not path.exists():
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from None
     rows: list[dict[str, Any]] = []
-    lines = path.read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            if number == len(lines):
-                break
-            raise StorageError(f"{path} line {number} is not JSON; restore the file or start a new run") from None
+            row = json.loads(line.decode())
+            _line(row)  # a number that is not finite was never written
+        except (ValueError, TypeError, RecursionError):
+            row = None
+        if isinstance(row, dict) and type(row.get(count)) is int:
+            rows.append(row)
+        elif number < len(lines):
+            raise StorageError(
+                f"{path} line {number} is not JSON of a {count}'s numbers; restore the file or start a new run"
+            )
     return rows
 
 
@@ -51,11 +63,18 @@ class Tracker:
     Args:
         folder: the run folder.
         done: rounds that the checkpoint holds.
+
+    Attributes:
+        recorded: rows so far.
     """
 
     def __init__(self, folder: RunFolder, done: int) -> None:
         self._path, self._tensorboard = folder.metrics_path, folder.tensorboard
-        self.rows = [row for row in read_metrics(self._path) if row["round"] <= done]
+        rows = [row for row in read_metrics(self._path) if row["round"] <= done]
+        self.recorded = len(rows)
+        # Bytes of the file that are whole, and lines after them that are not known to be. Rows are not kept: a run has
+        # as many as it has rounds.
+        self._length, self._pending = 0, [_line(row) for row in rows]
         self._rewrite()
         self._board = summary_writer(folder.tensorboard, done)
 
@@ -65,14 +84,16 @@ class Tracker:
         Raises:
             StorageError: if it cannot be written, or what came before cannot be shown; `settle` tries again.
         """
-        line = _line(row)
-        self.rows.append(dict(row))
-        self._whole = False
-        with storage_errors(self._path), self._path.open("a", encoding="utf-8") as handle:
-            handle.write(line)
-            handle.flush()
-            os.fsync(handle.fileno())
-        self._whole = True
+        self._pending.append(_line(row))
+        self.recorded += 1
+        if len(self._pending) > 1:
+            self._rewrite()
+        else:
+            with storage_errors(self._path), self._path.open("ab") as handle:
+                handle.write(self._pending[0])
+                handle.flush()
+                os.fsync(handle.fileno())
+            self._settled()
         with storage_errors(self._tensorboard):
             for key, value in row.items():
                 if isinstance(value, int | float) and not isinstance(value, bool) and key != "round":
@@ -84,7 +105,7 @@ class Tracker:
         Raises:
             StorageError: if it still cannot.
         """
-        if not self._whole:
+        if self._pending:
             self._rewrite()
 
     def close(self) -> None:
@@ -93,12 +114,20 @@ class Tracker:
             self._board.close()
 
     def _rewrite(self) -> None:
-        write_atomically(self._path, "".join(_line(row) for row in self.rows).encode())
-        self._whole = True
+        whole = b""
+        if self._length:
+            with storage_errors(self._path):
+                whole = self._path.read_bytes()[: self._length]
+        write_atomically(self._path, b"".join((whole, *self._pending)))
+        self._settled()
+
+    def _settled(self) -> None:
+        self._length += sum(map(len, self._pending))
+        self._pending.clear()
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(dict(row), sort_keys=True, allow_nan=False) + "\n"
+def _line(row: Mapping[str, Any]) -> bytes:
+    return (json.dumps(dict(row), sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def summary_writer(folder: Path, done: int) -> SummaryWriter:

@@ -52,9 +52,9 @@ class GaussianNoise:
 Tiles = Callable[[], Iterable[tuple[int, Tensor]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClipSum:
-    """Sums of clipped gradients.
+    """Sums of clipped gradients; without a repr, for they may be un-noised and must not reach a log.
 
     Attributes:
         total: `[p]` or `[segments, p]`; int64 in integer mode, else the gradients' dtype (at least float32).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +120,7 @@ class ClientMessage:
     attempt: int
     clients: tuple[int, ...]
     shares: Shares
-    noise_seeds: tuple[bytes, ...] = ()
+    noise_seeds: tuple[bytes, ...] = field(default=(), repr=False)  # in a log they would take the noise away
 
     def __post_init__(self) -> None:
         for name in ("round", "attempt"):

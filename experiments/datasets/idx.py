@@ -41,11 +41,22 @@ def parse_idx(packed: bytes, name: str, dimensions: int) -> NDArray[np.uint8]:
     """
     try:
         with gzip.open(io.BytesIO(packed)) as stream:
-            raw = stream.read(_MAX_BYTES + 1)
+            shape = _shape(stream.read(4 + 4 * dimensions), name, dimensions)
+            expected = math.prod(shape)
+            if expected > _MAX_BYTES:
+                raise DatasetCorrupt(f"{name} has more than {_MAX_BYTES} values, which no supported data set does")
+            raw = stream.read(expected)
+            more = stream.read(1)  # the end, and with it the checksum
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetCorrupt(f"{name} is not a complete gzip file: {error}") from None
-    if len(raw) > _MAX_BYTES:
-        raise DatasetCorrupt(f"{name} unpacks to more than {_MAX_BYTES} bytes, which no supported data set does")
+    if len(raw) != expected or more:
+        had = f"more than {expected}" if more else len(raw)
+        raise DatasetCorrupt(f"{name} unpacks to {had} values; its header of shape {shape} needs {expected}")
+    return np.frombuffer(raw, dtype=np.uint8).reshape(shape)
+
+
+def _shape(raw: bytes, name: str, dimensions: int) -> tuple[int, ...]:
+    """What the header says: it decides how much is unpacked."""
     header = 4 + 4 * dimensions
     if len(raw) < header:
         raise DatasetCorrupt(f"{name} unpacks to {len(raw)} bytes; an idx header alone has {header}")
@@ -55,8 +66,4 @@ def parse_idx(packed: bytes, name: str, dimensions: int) -> NDArray[np.uint8]:
             f"{name} starts with bytes {raw[:4].hex()}; an idx file of unsigned bytes with {dimensions} "
             f"dimensions starts with 0000{_UNSIGNED_BYTE:02x}{dimensions:02x}"
         )
-    shape = struct.unpack_from(f">{dimensions}I", raw, 4)
-    expected = header + math.prod(shape)
-    if len(raw) != expected:
-        raise DatasetCorrupt(f"{name} unpacks to {len(raw)} bytes; its header of shape {shape} needs {expected}")
-    return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
+    return struct.unpack_from(f">{dimensions}I", raw, 4)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +42,10 @@ class ImageData:
     """
 
     name: str
-    train_x: NDArray[np.float32]
-    train_y: NDArray[np.int64]
-    test_x: NDArray[np.float32]
-    test_y: NDArray[np.int64]
+    train_x: NDArray[np.float32] = field(repr=False)
+    train_y: NDArray[np.int64] = field(repr=False)
+    test_x: NDArray[np.float32] = field(repr=False)
+    test_y: NDArray[np.int64] = field(repr=False)
     classes: int
     source: str
     note: str = ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.cache_root import cache_root
+from experiments.cache_root import private_folder
 from experiments.datasets.catalogue_entry import CatalogueEntry, FileStatus
 from experiments.datasets.idx_source import data_root, md5_of
 from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing
@@ -103,7 +103,7 @@ def _table(path: Path, name: str) -> Any:
     datasets.disable_progress_bars()
     try:
         table = datasets.load_dataset(
-            "json", data_files=str(path), split="train", cache_dir=str(cache_root() / "datasets")
+            "json", data_files=str(path), split="train", cache_dir=str(private_folder("datasets"))
         )
     except Exception as error:  # the builder's errors share no base class; all mean that the file is not such lines
         first = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
@@ -112,4 +112,10 @@ def _table(path: Path, name: str) -> Any:
         kind = getattr(table.features.get(column), "dtype", None)
         if kind not in ("string", "large_string"):
             raise DatasetCorrupt(f"data set {name}: {path} has no text column {column!r} (found: {kind or 'nothing'})")
+        if table.data.column(column).null_count:
+            raise DatasetCorrupt(f"data set {name}: {path} has posts whose {column} is missing or null")
+        try:
+            table.data.column(column).validate(full=True)
+        except ValueError:
+            raise DatasetCorrupt(f"data set {name}: {path} has a {column} that is not UTF-8") from None
     return table.select_columns(["user", "text"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
@@ -41,7 +41,7 @@ class FrozenWork:
     records: str
     weights: str
     place: str
-    data: Tensor
+    data: Tensor = field(repr=False)
     row: tuple[int, ...]
     at_once: int
     device: torch.device

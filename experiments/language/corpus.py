@@ -6,6 +6,7 @@ by the tokenizer.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +48,24 @@ class Corpus:
 
     @staticmethod
     def load(path: Path) -> Corpus:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: for arrays of another kind, or packed ones: those may be any number of times the file's size.
+            OSError, LookupError, TypeError, MemoryError, zipfile.BadZipFile: for other damage.
+        """
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("it is packed")
         with np.load(path) as stored:
-            return Corpus(stored["train"], stored["held_out"], *map(int, stored["numbers"]))
+            train, held_out, numbers = (stored[name] for name in ("train", "held_out", "numbers"))
+        if not all(isinstance(array, np.ndarray) for array in (train, held_out, numbers)):
+            raise ValueError("it holds something that is no array")
+        if {(array.dtype, array.ndim) for array in (train, held_out)} != {(np.dtype(np.int32), 1)}:
+            raise ValueError("its tokens are no lists of whole numbers")
+        if numbers.shape != (2,) or numbers.dtype.kind != "i" or not 0 <= numbers[1] <= len(train):
+            raise ValueError("its counts are none")
+        return Corpus(train, held_out, *map(int, numbers))
 
 
 def make_corpus(

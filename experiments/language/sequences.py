@@ -9,14 +9,14 @@ length.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from experiments.cache_root import cache_root
+from experiments.cache_root import private_folder
 from experiments.language.words import Vocabulary
 from secagg.errors import SottoError
 
@@ -35,9 +35,9 @@ class Sequences:
         users: int64 `[n]`, the author's number in the order of first appearance.
     """
 
-    ids: NDArray[np.int32]
-    lengths: NDArray[np.int64]
-    users: NDArray[np.int64]
+    ids: NDArray[np.int32] = field(repr=False)
+    lengths: NDArray[np.int64] = field(repr=False)
+    users: NDArray[np.int64] = field(repr=False)
 
     def labels(self) -> NDArray[np.int64]:
         """The ids with -100 in the padding, `[n, length]`: what losses are computed on."""
@@ -60,8 +60,7 @@ def sequences_of(table: Any, digest: str, tokenizer: PreTrainedTokenizerFast, le
     vocabulary = Vocabulary.of(tokenizer)
     identity = f"{_FORMAT}|{digest}|{len(table)}|{length}|{tokenizer.backend_tokenizer.to_str()}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:24]
-    folder = cache_root() / "sequences"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = private_folder("sequences")
 
     def tokenise(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
         users: list[str] = []

@@ -23,6 +23,7 @@ from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing
 __all__ = ["TextSource", "held_out", "read_documents"]
 
 _HUB = "hub:"
+_LONGEST_LINE = 2**24  # characters: a small packed file may hold a line that no memory does
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,12 @@ def _json_lines(path: Path, field: str) -> Iterator[str]:
     read = 0  # whole lines so far
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
-            for read, line in enumerate(lines, 1):
+            while line := lines.readline(_LONGEST_LINE + 1):
+                if len(line) > _LONGEST_LINE:
+                    raise DatasetCorrupt(
+                        f"text source {path}, line {read + 1} is longer than {_LONGEST_LINE} characters; divide it"
+                    )
+                read += 1
                 yield _text_in(line, field, f"text source {path}, line {read}")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DatasetCorrupt(f"text source {path} is damaged after line {read}: {error}") from None
@@ -104,7 +110,7 @@ def _json_lines(path: Path, field: str) -> Iterator[str]:
 def _text_in(line: str, field: str, where: str) -> str:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetCorrupt(f"{where} is not JSON: {error}") from None
     if not isinstance(row, dict):
         raise DatasetCorrupt(f"{where} is no JSON object")

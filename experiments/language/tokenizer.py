@@ -6,6 +6,7 @@ nothing is ever out of its vocabulary. `<|endoftext|>` separates documents and b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -54,7 +55,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     if name == "gpt2" and (files / "vocab.json").is_file() and (files / "merges.txt").is_file():
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-        tokenizer = Tokenizer(models.BPE.from_file(str(files / "vocab.json"), str(files / "merges.txt")))
+        _check_vocabulary(files / "vocab.json")
+        try:
+            tokenizer = Tokenizer(models.BPE.from_file(str(files / "vocab.json"), str(files / "merges.txt")))
+        except Exception as error:  # what the library raises for files that are wrong
+            raise SottoError(f"tokenizer {name} in {files} cannot be loaded: {_first_line(error)}") from None
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         return _fast(tokenizer)
@@ -70,6 +75,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
         raise SottoError(f"tokenizer {name} cannot be loaded: {_first_line(error)}") from None
     if not isinstance(loaded, PreTrainedTokenizerFast):
         raise SottoError(f"tokenizer {name} is a {type(loaded).__name__}; allowed: fast tokenizers (tokenizer.json)")
+    if isinstance(loaded.model_max_length, bool) or not isinstance(loaded.model_max_length, int | float):
+        raise SottoError(f"tokenizer {name} has a model_max_length that is no number")
     if loaded.eos_token_id is None:
         raise SottoError(f"tokenizer {name} has no end-of-text token (eos_token), which separates documents")
     return loaded
@@ -79,6 +86,18 @@ def _fast(tokenizer: object) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, unk_token=END_OF_TEXT
     )
+
+
+def _check_vocabulary(path: Path) -> None:
+    """Refuse a vocabulary whose ids are not 0, 1, ...: the library sets memory aside up to the largest."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        dense = isinstance(found, dict) and all(type(number) is int for number in found.values())
+        dense = dense and sorted(found.values()) == list(range(len(found))) and len(found) > 0
+    except (OSError, ValueError, RecursionError):
+        dense = False
+    if not dense:
+        raise SottoError(f"tokenizer: {path} is no vocabulary; allowed: a JSON object of tokens and ids 0, 1, 2, ...")
 
 
 def _first_line(error: Exception) -> str:

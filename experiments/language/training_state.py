@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingFolder"]
 
+_LARGEST_STEP = 10**12
+
 
 class TrainingFolder:
     """The folder of one pre-training, locked while it is open; use as a context manager.
@@ -86,7 +88,16 @@ class TrainingFolder:
             return None
         try:
             return Corpus.load(self.state / "tokens.npz"), load_tokenizer(str(self.state / "tokenizer"))
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            LookupError,
+            TypeError,
+            MemoryError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise StorageError(f"{self.state / 'tokens.npz'} is damaged ({error}); remove it") from None
 
     def keep_corpus(self, corpus: Corpus, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -114,6 +125,8 @@ class TrainingFolder:
         try:
             with safe_open(str(path), framework="pt") as stored:
                 step = int((stored.metadata() or {})["step"])
+                if not 0 <= step <= _LARGEST_STEP:
+                    raise ValueError(f"step {step}")
                 tensors: dict[str, Tensor] = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             with torch.no_grad():
                 for name, parameter in model.named_parameters():
@@ -143,7 +156,7 @@ class TrainingFolder:
     def _forget_after(self, step: int) -> None:
         """Drop reports of steps that will be made again, and a last line torn by a crash."""
         path = self.state / "metrics.jsonl"
-        rows = [row for row in read_metrics(path) if row["step"] <= step]
+        rows = [row for row in read_metrics(path, "step") if row["step"] <= step]
         write_atomically(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows).encode())
 
     def finish(self, scores: Mapping[str, float]) -> None:

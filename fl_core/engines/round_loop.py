@@ -103,7 +103,14 @@ class RoundLoop:
     ) -> None:
         self.task, self.config, self.plan = task, config, plan
         self.folder, self.ledger, self.aggregator, self.source = folder, ledger, aggregator, source
-        theta = flat_adapter(task.model) if start is None else start.theta
+        theta, length = flat_adapter(task.model), plan.parameters
+        if start is not None:
+            if len(start.theta) != length:
+                raise StorageError(
+                    f"the checkpoint of round {start.round} has {len(start.theta)} parameters, and this run's adapter "
+                    f"{length}; remove it, or use another --out"
+                )
+            theta = start.theta
         self.state = Checkpoint(
             0 if start is None else start.round,
             theta,
@@ -137,7 +144,7 @@ class RoundLoop:
         rounds = self.config.federation.rounds
         ended = "all rounds done"
         try:
-            if self.state.round == 0 and not self.tracker.rows:
+            if self.state.round == 0 and not self.tracker.recorded:
                 self._record(0, 0, self._scores(0), 0.0, "untuned")
             while self.state.round < rounds:
                 try:

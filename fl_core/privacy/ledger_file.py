@@ -70,6 +70,8 @@ def read_ledger(path: str | Path, expected: tuple[int, str] | None = None) -> Le
         content = path.read_bytes()
     except OSError as error:
         raise LedgerError(f"Ledger {path} cannot be read ({error.strerror}).") from None
+    except ValueError as error:  # a name that no file has, as from a budget that was changed
+        raise LedgerError(f"Ledger {path} cannot be read ({error}).") from None
     return _verify(path, content, expected)
 
 
@@ -83,7 +85,6 @@ class Ledger:
         self._descriptor: int | None = descriptor
         self._path = contents.path
         self._length = length
-        self._openings = list(contents.openings)
         self._head = contents.head
         self.header = contents.header
 
@@ -140,9 +141,14 @@ class Ledger:
             raise
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    @property
     def openings(self) -> tuple[Opening, ...]:
-        """Every opening so far, those of earlier sessions included."""
-        return tuple(self._openings)
+        """Every opening so far, those of earlier sessions included; as `contents`."""
+        return self.contents.openings
 
     @property
     def lines(self) -> int:
@@ -156,8 +162,12 @@ class Ledger:
 
     @property
     def contents(self) -> LedgerContents:
-        """What the ledger says so far."""
-        return LedgerContents(self._path, self.header, self.openings, self._head)
+        """What the ledger says so far, read back from the disk: a run of many rounds holds none of them in memory.
+
+        Raises:
+            LedgerError: if the file is not what was written.
+        """
+        return read_ledger(self._path, self._head)
 
     def append(self, opening: Opening) -> Head:
         """Write one opening and wait until the disk has it; only then may the sum be opened.
@@ -168,7 +178,6 @@ class Ledger:
         """
         opening.check_against(self.header)
         self._write(opening)
-        self._openings.append(opening)
         return self._head
 
     def close(self) -> None:

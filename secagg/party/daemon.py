@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from secagg.core_dumps import forbid_core_dumps
 from secagg.errors import SottoError
 from secagg.party.deployment import Deployment, fingerprint
 from secagg.party.deployment_file import load_deployment
@@ -60,6 +61,7 @@ def run_daemon(
     Raises:
         SottoError: for a deployment, key or journal that cannot be used, or an address that cannot be listened on.
     """
+    forbid_core_dumps()
     deployment = load_deployment(config)
     if not 0 <= rank < len(deployment.parties):
         raise SottoError(f"rank is {rank}; {config} has parties 0 to {len(deployment.parties) - 1}")

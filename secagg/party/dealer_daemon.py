@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from secagg.core_dumps import forbid_core_dumps
 from secagg.errors import SottoError
 from secagg.party import dealer
 from secagg.party.deployment import fingerprint
@@ -40,6 +41,7 @@ def run_dealer(
     Raises:
         SottoError: for a deployment without a dealer, unusable keys, or an address that cannot be listened on.
     """
+    forbid_core_dumps()
     deployment = load_deployment(config)
     peer = deployment.dealer
     if peer is None:

@@ -25,6 +25,8 @@ _MAX_HEADER = 2**25
 MAX_PAYLOAD = 8 * MAX_LENGTH + 2**26
 # A write to a TLS socket is one record of up to 16 KiB; larger pieces only save calls.
 _PIECE = 2**20
+# Memory that a frame's prefix gets on its word alone; it gets more as its bytes come.
+_AHEAD = 2**24
 
 
 class ChannelBroken(Exception):
@@ -33,11 +35,11 @@ class ChannelBroken(Exception):
 
 @dataclass(frozen=True)
 class Frame:
-    """One message: what it is, its facts, and raw bytes."""
+    """One message: what it is, its facts, and raw bytes, which may be a seed or a share and must not reach a log."""
 
     kind: str
-    facts: dict[str, Any] = field(default_factory=dict)
-    payload: bytes | bytearray | memoryview = b""
+    facts: dict[str, Any] = field(default_factory=dict, repr=False)
+    payload: bytes | bytearray | memoryview = field(default=b"", repr=False)
 
 
 class Channel:
@@ -106,7 +108,7 @@ class Channel:
             raise ChannelBroken(f"a frame whose header is {error}") from None
         if not (isinstance(header, list) and [type(part) for part in header] == [str, dict]):
             raise ChannelBroken("a frame whose header has other parts")
-        return Frame(header[0], header[1], self._read_into(self._memory(size)))
+        return Frame(header[0], header[1], self._read_payload(size))
 
     def poll(self, timeout_s: float | None) -> bool:
         """Whether something can be read (or the end has closed) within `timeout_s`."""
@@ -125,18 +127,27 @@ class Channel:
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that is reading
         self._socket.close()
 
-    def _memory(self, count: int) -> memoryview | bytearray:
+    def _read_payload(self, count: int) -> memoryview | bytearray:
         if not self.reuses_memory:
-            return bytearray(count)
+            return self._read(count)
         if len(self._room) < count:
-            self._room = bytearray(count)
-        return memoryview(self._room)[:count]
+            self._room = self._read(count)
+            return memoryview(self._room)
+        return self._read_into(memoryview(self._room)[:count])
 
-    def _read(self, count: int) -> bytes:
-        return bytes(self._read_into(bytearray(count)))
+    def _read(self, count: int) -> bytearray:
+        """Bytes in fresh memory, never more than twice what has come, so that a length that is a lie costs little."""
+        memory, done = bytearray(min(count, _AHEAD)), 0
+        while True:
+            with memoryview(memory)[done:] as rest:
+                self._read_into(rest)
+            done = len(memory)
+            if done == count:
+                return memory
+            memory.extend(bytes(min(count - done, done)))
 
-    def _read_into(self, memory: memoryview | bytearray) -> memoryview | bytearray:
-        view = memoryview(memory)
+    def _read_into(self, memory: memoryview) -> memoryview:
+        view = memory[:]
         while len(view):
             try:
                 got = self._socket.recv_into(view)

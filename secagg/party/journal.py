@@ -173,8 +173,8 @@ class Journal:
                 names = (record["run"], record["round"], record["attempt"], record["model"])
                 if [type(name) for name in names] != [str, int, int, str]:
                     self._damaged(number)
-                self.openings.recall(*names, ids_of(record["clients"], 2**63))
-        except (ValueError, KeyError, TypeError, WireError):
+                self.openings.recall(*names, ids_of(record["clients"]))
+        except (ValueError, KeyError, TypeError, RecursionError, WireError):
             self._damaged(number)
 
     def _damaged(self, number: int) -> NoReturn:

@@ -80,7 +80,7 @@ class Listener:
                     del self._waiting[role]
                     return found[1]
                 if time.monotonic() > deadline:
-                    raise ChannelBroken(f"{role} did not join within {timeout_s:g} s")
+                    raise ChannelBroken(f"{role} did not join within {timeout_s:.3g} s")
                 if self._fresh is not None or given_up():
                     raise ChannelBroken("the coordinator has gone")
                 self._changed.wait(_POLL_S)

@@ -85,8 +85,11 @@ class Spool:
                 self.close()
                 self._file = os.open(self._folder / parts.name, _FLAGS)
                 self._name = parts.name
-            if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            found = os.fstat(self._file)
+            if not stat.S_ISREG(found.st_mode):
                 raise SpoolError(f"{parts.name} in the spool is no regular file")
+            if found.st_size < parts.offset + parts.size:  # before memory is set aside for what is not there
+                raise SpoolError(f"{parts.name} in the spool ends before {parts.offset + parts.size} bytes")
             if len(self._room) < parts.size:
                 self._room = bytearray(parts.size)
             view, done = memoryview(self._room)[: parts.size], 0

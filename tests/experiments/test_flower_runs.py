@@ -32,6 +32,7 @@ NO_FLOWER = importlib.util.find_spec("flwr") is None
         ("flower.nodes=5", "flower.nodes is 5; allowed: 1 to federation.clients (4)"),
         ("flower.timeout_s=0", "flower.timeout_s is 0.0; allowed: seconds above 0"),
         ("flower.connect_s=.inf", "flower.connect_s is inf; allowed: seconds above 0"),
+        ("flower.answers=0", "flower.answers is 0; allowed: 1 or more, or null"),
         ("flower.settle_s=-1", "flower.settle_s is -1.0; allowed: seconds above 0"),
         ("aggregation.backend=plaintext", "engine.name is 'flower' while aggregation.backend is plaintext"),
         ("privacy.trust=central", "engine.name is 'flower' while privacy.trust is central"),

@@ -45,8 +45,8 @@ def test_a_run_is_chosen_by_its_name_with_all_repetitions_or_with_one(sweep, onl
 @pytest.mark.parametrize(
     ("changes", "only", "sentence"),
     [
-        ({"repeats": 0}, [], "repeats is 0; allowed: 1 or more"),
-        ({"repeats": "two"}, [], "repeats is two; allowed: 1 or more"),
+        ({"repeats": 0}, [], "repeats is 0; allowed: 1 to 10000"),
+        ({"repeats": "two"}, [], "repeats is two; allowed: 1 to 10000"),
         ({"runs": {}}, [], "a sweep needs base"),
         ({"runs": {"a": "privacy.epsilon=1"}}, [], "runs.a must be a list of key=value"),
         ({"runs": {"a": ["privacy.epsilo=1"]}}, [], "unknown key privacy.epsilo"),
@@ -58,3 +58,17 @@ def test_a_run_is_chosen_by_its_name_with_all_repetitions_or_with_one(sweep, onl
 def test_mistakes_are_sentences(sweep, changes, only, sentence):
     with pytest.raises(ConfigError, match=sentence):
         load_sweep(sweep(**changes), only)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("base: a.yaml\nruns: {a: []}\nrepeats: 1000000000000", "repeats is 1000000000000; allowed: 1 to 10000"),
+        ("base: ${a}\nruns: {a: []}", "a value is missing or refers to none"),
+        ("base: a.yaml\nruns: ???", "a value is missing or refers to none"),
+    ],
+)
+def test_a_sweep_of_impossible_values_is_refused(tmp_path, text, says):
+    (tmp_path / "sweep.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        load_sweep(tmp_path / "sweep.yaml", [])

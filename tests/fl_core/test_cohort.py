@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,10 @@ from scipy import stats
 
 from fl_core.adapters import flat_adapter
 from fl_core.adaptive_clipping import RoundClip
-from fl_core.cohort import Diagnostics, cohort_contributions
+from fl_core.cohort import Diagnostics, cohort_contributions, refuse_mixed_records
 from fl_core.cohort_size import cohorts
 from fl_core.sampling import poisson_coin, poisson_sample
+from secagg.errors import SottoError
 from secagg.randomness import Keystream
 from tests.fl_core.tiny import tiny_config, tiny_task
 
@@ -124,3 +127,22 @@ def test_a_sum_alone_has_the_bits_of_its_clients_added_up(unit, rate, bit):
     assert np.array_equal(apart.totals.sum(0), together.totals[0])
     assert apart.totals.any() == (rate > 0.1)
     assert counted.row() == pytest.approx(counted_together.row())
+
+
+@pytest.mark.parametrize("unit", ["example", "client"])
+def test_a_task_that_mixes_records_is_refused_by_itself_and_wherever_nobody_looked(unit):
+    config = tiny_config(f"privacy.unit={unit}", "federation.sample_rate=1")
+    honest = tiny_task(config)
+    refuse_mixed_records(honest, flat_adapter(honest.model), range(8), config)
+    task = dataclasses.replace(honest, loss=lambda output, _: (output - output.mean(0)).square().sum(1))
+    theta, clip = flat_adapter(task.model), RoundClip(1.0, SCALE)
+
+    def compute(**more):
+        streams = [Keystream.seeded(client) for client in range(2)]
+        return cohort_contributions(task, theta, [0, 1], streams, config, clip, Diagnostics(), **more)
+
+    with pytest.raises(SottoError, match="mixes samples"):
+        refuse_mixed_records(task, theta, range(2), config)
+    with pytest.raises(SottoError, match="mixes samples"):
+        compute()
+    assert compute(checked=True).clients == (0, 1)

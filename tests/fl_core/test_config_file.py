@@ -77,7 +77,7 @@ def test_defaults_with_an_epsilon_are_valid_and_typed():
         (["engine.batch_size=1.5"], "engine.batch_size"),
         (["engine.features=tape"], "engine.features is 'tape'; allowed: disk, memory"),
         (["engine.features_gib=0"], "engine.features_gib is 0.0; allowed: a number above 0"),
-        (["federation.clients=[1"], "overrides"),
+        (["federation.clients=[1"], "has no value of YAML"),
         (["noise.by=server"], "noise.by is 'server'; allowed: clients, aggregators, both"),
         (["noise.dropout=ignore"], "noise.dropout is 'ignore'; allowed: oversize, xnoise"),
         (["noise.bye=both"], "unknown key noise.bye; did you mean by"),
@@ -263,3 +263,41 @@ def test_the_first_key_in_which_two_configurations_differ_is_found(ours, theirs,
 
 def test_configurations_are_compared_as_plain_data():
     assert first_difference(to_dict(Outer()), to_dict(Outer(inner=Inner(4)))) == ("inner.depth", 3, 4)
+
+
+def bomb(levels=9):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 9) + "]" for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (bomb(), "line 2: aliases are not read; write the value itself"),
+        ("a: &a [*a]", "line 1: aliases are not read"),
+        ("a: " + "[" * 100_000, "line 1: nested more than 20 levels deep"),
+        ("{a: " * 100_000, "line 1: nested more than 20 levels deep"),
+        ("a: " + "x" * 2**22, "is larger than 4 MiB"),
+        ("5", "cannot be read: Invalid loaded object type: int"),
+    ],
+)
+def test_yaml_that_a_parser_may_not_survive_is_refused(tmp_path, text, says):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        load_config(path, [])
+
+
+def test_an_override_nested_deeply_is_refused(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("privacy: {epsilon: 1.0}")
+    with pytest.raises(ConfigError, match="nested more than 20 levels deep"):
+        load_config(path, ["lora.targets=" + "[" * 50_000])
+
+
+def test_a_mapping_in_a_list_of_names_is_refused_before_a_run_cannot_be_saved(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("lora: {targets: [{a: []}]}")
+    with pytest.raises(ConfigError, match="lora.targets"):
+        load_config(path, [])

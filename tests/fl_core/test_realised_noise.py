@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from bench.noisy_sum import open_noisy_sum
+from bench.three_parties import ThreeParties
 from fl_core.cohort import Contributions
 from fl_core.config import AggregationConfig, FederationConfig, NoiseConfig, PrivacyConfig, RunConfig
 from fl_core.privacy.ledger import Ledger, Opening, opening_event, read_ledger, summary
@@ -20,8 +22,6 @@ from fl_core.privacy.views import views
 from fl_core.privacy_plan import ledger_header, ledger_opening, plan_privacy
 from secagg import PlaintextAggregator, RoundSpec
 from secagg.randomness import Keystream
-from tests.fl_core.noisy_sum import open_noisy_sum
-from tests.fl_core.three_parties import ThreeParties
 
 # clients, coordinates, clip norm, rounds, delta, and the epsilon of the naive scheme at 40 % drop-out
 DORDIS = {

@@ -12,6 +12,7 @@ import math
 import numpy as np
 import pytest
 
+from bench.noisy_sum import open_noisy_sum
 from fl_core.cohort import Contributions
 from fl_core.rounds import cohort_messages, joint_message, open_joint_sum
 from secagg import PlaintextAggregator, RoundSpec, SmpcAggregator
@@ -20,7 +21,6 @@ from secagg.messages import RoundNoise
 from secagg.noise_shares import plan_noise
 from secagg.openings import OpeningRefused
 from secagg.randomness import Keystream
-from tests.fl_core.noisy_sum import open_noisy_sum
 
 ATTEMPTS = itertools.count()
 CLIENTS, N_MIN, COLLUDERS, CLIP_STEPS, Z = 6, 4, 1, 2**14, 1.7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -183,12 +184,12 @@ def test_without_a_registered_ledger_nothing_is_opened(tmp_path, budget, damage)
         first.open()
     second = Run(tmp_path / "second", budget)
     second.open()
-    good = first.path.read_bytes()
+    good, openings = first.path.read_bytes(), first.ledger.openings
     lines = good.splitlines(keepends=True)
     first.path.unlink()
     if damage == "replaced":
         with Ledger.create(first.path, replace(first.ledger.header, run="other")) as other:
-            for entry in first.ledger.openings:
+            for entry in openings:
                 other.append(entry)
     elif damage != "removed":
         first.path.write_bytes(
@@ -378,3 +379,21 @@ def test_whole_runs_stop_where_their_budget_ends_and_say_so(tmp_path):
     ended, engine = run_tiny(tmp_path / "second", config, run="second", resume=True)
     assert ended.startswith("stopped by the budget")
     assert engine.state.round == opened
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_a_budget_nested_deeply_is_damage(tmp_path, text):
+    create_budget(tmp_path, Terms(1.0, 1e-5))
+    (tmp_path / "budget.json").write_text(text)
+    with pytest.raises(SottoError, match="budget.json is damaged"):
+        spending(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\\u0000b", "\\ud800"])
+def test_a_ledger_of_a_name_that_no_file_has_is_a_sentence(tmp_path, name):
+    create_budget(tmp_path, Terms(1.0, 1e-5))
+    book = json.loads((tmp_path / "budget.json").read_text())
+    text = json.dumps({**book, "runs": [{"run": "r", "ledger": "LEDGER", "lines": 1, "head": "ab"}]})
+    (tmp_path / "budget.json").write_text(text.replace("LEDGER", name))
+    with pytest.raises(SottoError, match="counts run r, which cannot be counted now"):
+        spending(tmp_path)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fl_core import run_folder
 from fl_core.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
@@ -218,6 +221,35 @@ def test_a_row_that_could_not_be_written_comes_back_before_the_checkpoint_and_on
         assert read_metrics(folder.metrics_path) == [{"round": 0}, {"round": 1}]
 
 
+def test_rows_that_a_full_disk_kept_back_are_written_whole_with_the_next_one(tmp_path, monkeypatch):
+    def torn(descriptor):
+        os.ftruncate(descriptor, 20)
+        raise OSError(28, "No space left on device")
+
+    with RunFolder(tmp_path) as folder:
+        tracker = Tracker(folder, 0)
+        tracker.record({"round": 0})
+        for round_ in (1, 2):
+            with monkeypatch.context() as full:
+                full.setattr(os, "fsync", torn)
+                with pytest.raises(StorageError, match="No space left on device"):
+                    tracker.record({"round": round_, "accuracy": 0.5})
+        tracker.record({"round": 3})
+        tracker.close()
+        assert [row["round"] for row in read_metrics(folder.metrics_path)] == [0, 1, 2, 3]
+        assert tracker.recorded == 4
+
+
+def test_a_tracker_holds_no_row_that_is_on_the_disk(tmp_path):
+    with RunFolder(tmp_path) as folder:
+        tracker = Tracker(folder, 0)
+        for round_ in range(3):
+            tracker.record({"round": round_, "accuracy": 0.5})
+        held = [value for value in vars(tracker).values() if isinstance(value, list | dict | tuple) and value]
+        tracker.close()
+        assert held == []
+
+
 def test_a_full_disk_below_tensorboard_is_a_sentence_and_no_traceback(tmp_path, monkeypatch, capfd):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -249,3 +281,56 @@ def test_another_package_called_kernels_is_refused_with_what_to_do(monkeypatch):
     monkeypatch.setattr("fl_core.environment.metadata.version", lambda name: "0.12.1")
     with pytest.raises(EnvironmentProblem, match=r"'kernels' 0.12.1 .*pip uninstall kernels"):
         check_environment()
+
+
+@pytest.mark.parametrize("where", range(0, 100, 7))
+def test_a_bit_that_flipped_in_a_checkpoint_is_found(tmp_path, where):
+    save_checkpoint(tmp_path, checkpoint(3))
+    file = next(tmp_path.glob("round-*"))
+    content = bytearray(file.read_bytes())
+    content[-1 - where] ^= 1  # of adapter or moments: every one of them is a good number still
+    file.write_bytes(content)
+    with pytest.raises(StorageError, match="round-000003.safetensors is damaged"):
+        latest_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_of_an_earlier_sotto_without_a_digest_is_read(tmp_path):
+    whole = checkpoint(3)
+    tensors = {"theta": whole.theta, "first": whole.optimizer.first, "second": whole.optimizer.second}
+    facts = {"round": 3, "optimizer_steps": 3, "ledger_lines": 4, "ledger_head": "ab" * 32}
+    save_file(tensors, tmp_path / "round-000003.safetensors", {"sotto": json.dumps(facts)})
+    assert torch.equal(latest_checkpoint(tmp_path).theta, whole.theta)
+
+
+@pytest.mark.parametrize("facts", ["[" * 100_000, '{"round": 1e999}', "[]", "null", '{"a":' * 100_000])
+def test_facts_that_no_run_wrote_are_damage(tmp_path, facts):
+    moments = torch.zeros(4, dtype=torch.float64)
+    tensors = {"theta": torch.zeros(4), "first": moments, "second": moments.clone()}
+    save_file(tensors, tmp_path / "round-000001.safetensors", {"sotto": facts})
+    with pytest.raises(StorageError, match="is damaged"):
+        latest_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"round": -1}, {"round": 2**70}, {"theta": torch.zeros(2, 2)}, {"theta": torch.zeros(4, dtype=torch.float64)},
+     {"optimizer": OptimizerState(torch.full((4,), float("nan"), dtype=torch.float64),
+                                  torch.zeros(4, dtype=torch.float64), 1)}],
+)  # fmt: skip
+def test_counts_and_tensors_that_no_run_has_are_refused(tmp_path, changes):
+    save_checkpoint(tmp_path, replace(checkpoint(1), **changes))
+    with pytest.raises(StorageError, match="remove it"):
+        latest_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", "5", '{"accuracy": 1}', '{"round": "1"}', '{"round": 1, "x": NaN}', "[" * 100_000]
+)
+def test_a_line_of_metrics_that_is_no_row_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"round": 0}\n' + line + "\n")
+    with pytest.raises(StorageError, match="metrics.jsonl line 2 is not JSON of a round"):
+        read_metrics(path)
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(StorageError, match="line 1 is not JSON"):
+        read_metrics(path)

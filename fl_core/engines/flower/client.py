@@ -1,8 +1,9 @@
 """A client's node: says who it is, has its clients' messages computed and sealed, and answers nothing else.
 
 It goes by its own configuration, its own copy of the deployment and its own keys: the ServerApp says only which round
-it is and what the adapter is. An error about the clients' data is for this node's log; the ServerApp learns that there
-was one. A deployed node is a process a message, so nothing heavy is imported before a round.
+it is and what the adapter is, and gets no more answers than the client agreed to. An error before there is a model and
+records is for this node's log, and the ServerApp learns that there was one; what goes wrong with an adapter of its
+choice it never learns. A deployed node is a process a message, so nothing heavy is imported before a round.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fl_core.config import RunConfig
+from fl_core.engines.flower.answers import ANSWERS, AnswerBook, answers_allowed
 from fl_core.engines.flower.exchange import HELLO, TRAIN, Facts, Refusal, Value, take, terms_of
+from secagg.core_dumps import forbid_core_dumps
 from secagg.errors import SottoError
 from secagg.party.deployment_file import load_deployment
 from secagg.party.keys import load_signing_key
@@ -24,6 +27,7 @@ from secagg.party.keys import load_signing_key
 if TYPE_CHECKING:
     from fl_core.engines.flower.sealing import Sealing
     from fl_core.task import FederatedTask
+    from secagg.messages import RoundSpec
 
 __all__ = ["ClientNode", "ClientSettings"]
 
@@ -37,7 +41,8 @@ class ClientSettings:
     Attributes:
         config: its own copy of the run's configuration.
         parties: its own copy of the deployment's public file.
-        keys: folder with the private folder `client-ID` of each of its clients; in a simulation with `cohort`.
+        keys: folder with the private folder `client-ID` of each of its clients, where it also counts its answers; in
+            a simulation with `cohort`, which counts none.
         clients: ids of its clients; one in a deployment.
     """
 
@@ -59,11 +64,17 @@ class ClientNode:
     """
 
     def __init__(self, settings: ClientSettings, build_task: Callable[[RunConfig], FederatedTask]) -> None:
+        forbid_core_dumps()
         config = settings.config
         self._config, self._clients, self._build = config, settings.clients, build_task
         self._deployment = load_deployment(settings.parties)
         self._terms = terms_of(config, self._deployment.digest)
         self._signing = {client: self._load_key(settings.keys, client) for client in settings.clients}
+        own_keys = self._deployment.enrolment.cohort is None
+        self._books = {
+            client: AnswerBook(settings.keys / f"client-{client}" / ANSWERS, client)
+            for client in (settings.clients if own_keys else ())
+        }
         self._sealing: Sealing | None = None
 
     def answer(self, kind: str, facts: Facts) -> dict[str, Value]:
@@ -72,8 +83,10 @@ class ClientNode:
             if kind == HELLO:
                 return {"role": "client", "clients": list(self._clients), "terms": self._terms}
             if kind == TRAIN:
-                asked = self._asked(facts)
-                return self._ready().answer(facts, {client: self._signing[client] for client in asked})
+                asked, sealing = self._asked(facts), self._ready()
+                question = sealing.read(facts)
+                self._count(asked, question.spec)
+                return sealing.answer(question, {client: self._signing[client] for client in asked})
             raise Refusal(f"a client does not answer {kind!r}")
         except Refusal as refusal:
             logger.warning("refused: %s", refusal)
@@ -91,6 +104,12 @@ class ClientNode:
             raise Refusal(f"clients {asked} are asked for; this node has {list(self._clients)}")
         return asked
 
+    def _count(self, asked: Sequence[int], spec: RoundSpec) -> None:
+        allowed = answers_allowed(self._config)
+        for client in asked:
+            if client in self._books:
+                self._books[client].count(self._terms, allowed, spec.run, spec.round, spec.attempt)
+
     def _load_key(self, keys: Path, client: int) -> Ed25519PrivateKey:
         if not 0 <= client < self._config.federation.clients:
             raise SottoError(f"client {client} is none of the {self._config.federation.clients} of this configuration")
@@ -102,5 +121,5 @@ class ClientNode:
         if self._sealing is None:
             from fl_core.engines.flower.sealing import Sealing
 
-            self._sealing = Sealing(self._config, self._deployment, self._build(self._config))
+            self._sealing = Sealing(self._config, self._deployment, self._build(self._config), self._clients)
         return self._sealing

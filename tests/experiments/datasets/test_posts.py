@@ -68,6 +68,8 @@ def test_a_missing_split_is_named(tmp_path):
     [
         (b'{"user": "a"}\n', "no text column 'text'"),
         (b'{"user": 3, "text": "x"}\n', "no text column 'user' \\(found: int64\\)"),
+        (b'{"user": "a", "text": null}\n{"user": "a", "text": "x"}\n', "has posts whose text is missing or null"),
+        (b'{"user": "a", "text": "x\xff"}\n', "not UTF-8|cannot be read as JSON lines"),
         (b"{not json\n", "cannot be read as JSON lines"),
     ],
 )

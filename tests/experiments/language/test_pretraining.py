@@ -212,7 +212,7 @@ def test_reports_come_where_the_held_out_text_is_measured_and_at_the_end(text, m
         (110, False),
     ]
     assert reports[-1].loss < reports[0].loss
-    rows = read_metrics(tmp_path / "pretraining" / "metrics.jsonl")
+    rows = read_metrics(tmp_path / "pretraining" / "metrics.jsonl", "step")
     assert [row["step"] for row in rows] == [50, 60, 100, 110]
     assert rows[1]["held_out_perplexity"] == reports[1].held_out_perplexity
 

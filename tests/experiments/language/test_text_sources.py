@@ -132,3 +132,18 @@ def test_the_division_never_changes():
     """A base trained last year must not meet its test text in training today."""
     kept = [number for number in range(100) if held_out(f"document {number}", 5.0)]
     assert kept == [21, 22, 55, 59, 75, 80, 94]
+
+
+def test_a_line_that_no_memory_holds_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "text.jsonl.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b'{"text": "a"}\n' + b"x" * 2**25)
+    with pytest.raises(DatasetCorrupt, match="line 2 is longer than 16777216 characters"):
+        list(read_documents(TextSource(str(path))))
+
+
+def test_deep_nesting_is_no_json(tmp_path):
+    path = tmp_path / "text.jsonl"
+    path.write_text("[" * 100_000 + "\n")
+    with pytest.raises(DatasetCorrupt, match="line 1 is not JSON"):
+        list(read_documents(TextSource(str(path))))

@@ -88,3 +88,19 @@ def test_a_folder_without_a_usable_tokenizer_is_a_sentence(bpe, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({**settings, "eos_token": None}))
     with pytest.raises(SottoError, match="has no end-of-text token"):
         load_tokenizer(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("vocab.json", '{"a": 4294967295}'), ("vocab.json", '{"a": 1}'), ("vocab.json", "[]"), ("vocab.json", "{"),
+     ("vocab.json", '{"a": 0, "b": 0}'), ("vocab.json", "[" * 100_000), ("merges.txt", "one two three\n")],
+)  # fmt: skip
+def test_files_of_gpt2_that_are_wrong_are_refused(tmp_path, monkeypatch, name, text):
+    home = tmp_path / "gpt2-tokenizer"
+    home.mkdir()
+    (home / "vocab.json").write_text('{"a": 0, "b": 1}')
+    (home / "merges.txt").write_text("#version: 0.2\n")
+    (home / name).write_text(text)
+    monkeypatch.setenv("SOTTO_DATA", str(tmp_path))
+    with pytest.raises(SottoError, match="gpt2-tokenizer"):
+        load_tokenizer("gpt2")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -173,3 +176,33 @@ def test_reports_of_steps_that_are_made_again_are_dropped(tmp_path, settings):
     with TrainingFolder(tmp_path, settings, resume=True) as folder:
         assert folder.load(*model_and_optimizer(0)) == 0
     assert read_metrics(metrics) == []
+
+
+@pytest.mark.parametrize("damage", ["packed", "no array", "floats", "flat", "counts", "huge"])
+def test_tokens_that_nobody_kept_are_named(tmp_path, settings, damage):
+    good = {
+        "train": np.arange(9, dtype=np.int32),
+        "held_out": np.arange(3, dtype=np.int32),
+        "numbers": np.array([5, 9]),
+    }
+    odd = {
+        "packed": {},
+        "no array": {},
+        "floats": {"train": np.zeros(9, np.float32)},
+        "flat": {"held_out": np.zeros((3, 1), np.int32)},
+        "counts": {"numbers": np.array([5, 10])},
+        "huge": {},
+    }
+    with TrainingFolder(tmp_path / "out", settings) as folder:
+        corpus, tokenizer = corpus_of(recipe(write_text(tmp_path / "text.jsonl")))
+        folder.keep_corpus(corpus, tokenizer)
+        file = folder.state / "tokens.npz"
+        (np.savez_compressed if damage == "packed" else np.savez)(file, **{**good, **odd[damage]})
+        if damage in ("no array", "huge"):
+            header = b"{'descr': '<i4', 'fortran_order': False, 'shape': (%d,), }" % 2**46
+            member = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header) + 1) + header + b"\n"
+            with zipfile.ZipFile(file, "w") as archive:
+                for name in good:
+                    archive.writestr(f"{name}.npy", member if damage == "huge" else b"text")
+        with pytest.raises(StorageError, match=r"tokens.npz is damaged \(.*\); remove it"):
+            folder.corpus()

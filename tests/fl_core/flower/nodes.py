@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from pathlib import Path
 
+from bench.variance_nodes import client_nodes as nodes_of
 from fl_core.adapters import flat_adapter
-from fl_core.engines.flower.client import ClientNode, ClientSettings
 from fl_core.engines.flower.source import FlowerClients
 from fl_core.engines.local import LocalClients
 from fl_core.engines.round_loop import RoundLoop
@@ -71,19 +70,9 @@ class PatientRelay(Relay):
             time.sleep(0.02)
 
 
-def client_nodes(config, aggregator, build=tiny_task, count=None):
-    """One node a client, as node ids 100, 101, ...; or fewer that share the clients."""
-    folder = Path(aggregator.members.daemons.folder)
-    count = count or config.federation.clients
-    return {
-        100 + index: ClientNode(
-            ClientSettings(
-                config, folder / "parties.yaml", folder, tuple(range(index, config.federation.clients, count))
-            ),
-            build,
-        )
-        for index in range(count)
-    }
+def client_nodes(config, aggregator):
+    """As `bench.variance_nodes.client_nodes`, of the tiny task."""
+    return nodes_of(config, aggregator, tiny_task)
 
 
 def run_rounds(path, config, aggregator, relay=None, notes=None):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from fl_core.adapters import flat_adapter
+from fl_core.engines.flower import sealing
 from fl_core.engines.flower.client import ClientNode, ClientSettings
 from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN, Refusal, take, terms_of
 from secagg.errors import SottoError
 from secagg.party.deployment import Policy
 from secagg.party.keys import create_deployment
 from secagg.party.new_keys import new_keys
+from secagg.sharing import combine, expand
 from tests.fl_core.flower.nodes import flower_config
 from tests.fl_core.tiny import tiny_task
 
@@ -89,6 +93,68 @@ def test_an_error_about_the_data_stays_in_the_nodes_own_log(folder, caplog):
     assert "patient Smith" in caplog.text
 
 
+@pytest.mark.parametrize("unit", ["example", "client"])
+def test_whether_records_can_be_computed_on_is_told_to_nobody(folder, caplog, monkeypatch, unit):
+    """Whether it fails depends on the records and on an adapter that the server chose: one bit of them, un-noised."""
+    config = flower_config(f"privacy.unit={unit}", "federation.sample_rate=1")
+    whole = node_of(folder, config)
+    good = whole.answer(TRAIN, question(whole, config))
+
+    def build(config):
+        task = tiny_task(config)
+        looked = iter(range(3))  # lets the look at the model pass, which comes first and is the same in every round
+
+        def batch(records):
+            if next(looked, None) is None:
+                raise ValueError("record 42 of patient Smith overflows")
+            return task.batch(records)
+
+        return dataclasses.replace(task, batch=batch)
+
+    broken = node_of(folder, config, build)
+    answers = [broken.answer(TRAIN, question(broken, config)) for _ in range(4)]
+    assert "patient Smith" in caplog.text
+    for answer in answers:
+        assert {name: len(part) for name, part in answer.items()} == {name: len(part) for name, part in good.items()}
+
+
+@pytest.mark.parametrize(
+    ("unit", "looks"), [("example", "fl_core.private_gradient"), ("client", "fl_core.client_gradients")]
+)
+def test_the_look_for_mixed_records_is_at_the_models_own_adapter_and_never_at_one_that_is_sent(
+    folder, monkeypatch, unit, looks
+):
+    config = flower_config(f"privacy.unit={unit}", "federation.sample_rate=1")
+    seen = []
+    monkeypatch.setattr(f"{looks}.refuse_mixing", lambda model, inputs, gradient: seen.append(flat_adapter(model)))
+    node = node_of(folder, config)
+    for scale in (1.0, 1e6):
+        theta = np.full(len(flat_adapter(tiny_task(config).model)), scale, "<f4").tobytes()
+        assert "2.0" in node.answer(TRAIN, question(node, config, theta=theta))
+    assert len(seen) == 1
+    assert seen[0].equal(flat_adapter(tiny_task(config).model))
+
+
+def test_a_client_with_a_key_of_its_own_answers_no_more_often_than_it_agreed(tmp_path):
+    keys = new_keys("client-2")
+    create_deployment(tmp_path, ADDRESSES, Policy(), {2: keys.public, 3: b"\1" * 32})
+    keys.write(tmp_path / "client-2")
+    config = flower_config("aggregation.retries=1")  # three rounds
+    for number in range(6):  # a process a message
+        node = node_of(tmp_path, config)
+        names = {"run": f"r{number % 2}", "round": 1 + number // 2, "attempt": number}
+        assert "2.0" in node.answer(TRAIN, question(node, config, **names))
+        assert "refused" in node.answer(TRAIN, question(node, config, round=7)), "a refusal is not counted"
+    assert "agreed to 6 (flower.answers)" in node.answer(TRAIN, question(node, config, run="new"))["refused"]
+    more = flower_config("aggregation.retries=1", "flower.answers=7")
+    node = node_of(tmp_path, more)
+    assert "2.0" in node.answer(TRAIN, question(node, more))
+    assert "agreed to 7" in node.answer(TRAIN, question(node, more))["refused"]
+    other = flower_config("aggregation.retries=1", "privacy.clip_norm=2")
+    node = node_of(tmp_path, other)
+    assert "2.0" in node.answer(TRAIN, question(node, other)), "its owner agreed to another configuration"
+
+
 def test_a_client_is_no_aggregator(folder):
     assert "does not answer" in node_of(folder, flower_config()).answer(RELAY, {})["refused"]
 
@@ -107,6 +173,32 @@ def test_randomness_is_fresh_for_every_answer_unless_seeded(folder):
     one, two = (node.answer(TRAIN, question(node, config)) for _ in range(2))
     assert one["2.1"] != two["2.1"]
     assert one["2.0"][-64:] != two["2.0"][-64:]
+
+
+@pytest.mark.parametrize("changes", [{}, {"run": "another"}])
+def test_no_coin_noise_or_share_comes_twice_whatever_is_asked_of_one_process(folder, monkeypatch, changes):
+    """Two sums with the same noise would have a difference without any."""
+    keys, messages = [], []
+    honest = sealing.noisy_message
+
+    def watched(spec, client, vector, noise, parties, own):
+        keys.append(own.export_key())
+        messages.append(honest(spec, client, vector, noise, parties, own))
+        return messages[-1]
+
+    monkeypatch.setattr(sealing, "noisy_message", watched)
+    config = flower_config("privacy.insecure_seed=null", "federation.sample_rate=1")
+    node = node_of(folder, config)
+    for more in ({}, changes):
+        node.answer(TRAIN, question(node, config, **more))
+    assert keys[0] != keys[1]
+    one, two = (message.shares for message in messages)
+    assert one.seeds != two.seeds
+    vectors = [
+        combine([own.body, *(expand(seed, len(own.body), own.bits) for seed in own.seeds)], own.bits)
+        for own in (one, two)
+    ]
+    assert not np.array_equal(*vectors)
 
 
 def test_terms_cover_everything_but_how_each_side_uses_its_machine():

@@ -49,7 +49,7 @@ def survivors(path):
 def test_the_adapter_has_the_local_engines_bits(tmp_path, aggregator, overrides):
     config = flower_config(*overrides)
     _, local = run_rounds(tmp_path / "local", config, aggregator)
-    relay = Relay(client_nodes(config, aggregator, count=config.flower.nodes))
+    relay = Relay(client_nodes(config, aggregator))
     ended, flower = run_rounds(tmp_path / "flower", config, aggregator, relay)
     assert ended == "all rounds done"
     assert flower.state.theta.numpy().tobytes() == local.state.theta.numpy().tobytes()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import random
 import socket
 import struct
+import threading
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secagg.party.frames import Channel, ChannelBroken, Frame, split_payload
+from secagg.party.frames import MAX_PAYLOAD, Channel, ChannelBroken, Frame, split_payload
 from secagg.wire import encode
 
 PREFIX = struct.Struct("!IQ")
@@ -59,6 +62,32 @@ def test_large_payloads_pass_and_memory_is_reused_only_when_asked():
             kept.append(other.receive(1.0).payload)
         assert bytes(kept[1]) == b"b" * 50_000
         assert bytes(kept[0]) == (b"b" if reuses else b"a") * 50_000
+
+
+@pytest.mark.parametrize("reuses", [False, True])
+@pytest.mark.parametrize(("header", "payload"), [(2**25, 0), (len(encode(["x", {}])), MAX_PAYLOAD)])
+def test_a_length_that_is_a_lie_takes_little_memory(header, payload, reuses):
+    ours, theirs = pair()
+    ours.reuses_memory = reuses
+    theirs.sendall(PREFIX.pack(header, payload) + encode(["x", {}]) + b"abc")
+    theirs.close()
+    tracemalloc.start()
+    with pytest.raises(ChannelBroken, match="closed by the other end"):
+        ours.receive(1.0)
+    assert tracemalloc.get_traced_memory()[1] < 2**25
+    tracemalloc.stop()
+
+
+def test_a_payload_that_outgrows_what_is_set_aside_arrives_whole():
+    ours, theirs = pair(5)
+    other = Channel(theirs, 5)
+    sent = random.Random(1).randbytes(2**20) * 40
+    for reuses in (False, True, True):
+        other.reuses_memory = reuses
+        sender = threading.Thread(target=ours.send, args=("x", {}, sent))
+        sender.start()
+        assert bytes(other.receive(5.0).payload) == sent
+        sender.join()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -308,3 +309,13 @@ def test_what_is_no_file_of_its_own_is_refused(tmp_path, kind):
 
 def _root():
     return str(Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"kind":"opened","run":"r","round":1,"attempt":0,"model":"m",'
+                                  f'"clients":[[0,{2**62}]]}}'])  # fmt: skip
+def test_a_line_that_no_party_wrote_is_damage_whatever_it_says(tmp_path, body):
+    line = body.encode()
+    chain = hashlib.sha256(hashlib.sha256(b"sotto party journal, version 1\n").hexdigest().encode() + line).hexdigest()
+    (tmp_path / "journal").write_bytes(line[:-1] + f',"chain":"{chain}"}}\n'.encode())
+    with pytest.raises(JournalError, match="line 1 of the journal"):
+        Journal(tmp_path / "journal")

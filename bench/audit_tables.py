@@ -1,0 +1,120 @@
+"""From what `bench.audit` found to a Markdown page and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bench.tables import Row
+from experiments.figures import COLOURS, pyplot
+
+__all__ = ["audit_page", "draw_audit"]
+
+_SETTING = ("mechanism", "trust", "unit", "backend", "noise_by", "dropout")
+_MARKS = {"honest": "o", "real parties": "s", "two rounds": "^", "planted": "X"}
+_LABELS = {
+    "honest": "as it is, one round",
+    "real parties": "as it is, one round, real parties",
+    "two rounds": "as it is, two rounds",
+    "planted": "with a planted fault",
+}
+
+
+def audit_page(report: dict[str, Any]) -> str:
+    """One page of claims and bounds."""
+    rows = report["rows"]
+    honest = [row for row in rows if row["kind"] != "planted"]
+    planted = [row for row in rows if row["kind"] == "planted"]
+    lines = [
+        "# Privacy audit: bounds beside claims",
+        "",
+        *(f"Measured: {line}." for line in report["environment"]),
+        f"`{report['command']}`, {report['seconds']:.0f} s.",
+        "",
+        "A trial is a round of the real pipe (clipping to the grid, noise, shares, opening, ledger) whose protected "
+        "contributions are canaries: records or updates longer than the clip norm, each along a coordinate of its own, "
+        "in or out by a fair coin. The attacker sees what the audited view allows and names a quarter of the canaries; "
+        "from how many it has right follows a lower bound on epsilon (Mahloujifar, Melis, Chaudhuri 2024, one run), "
+        f"too high in at most {100 * (1 - report['confidence']):.0f} trial of 100. Noise of one clip norm, delta "
+        f"{report['delta']:g}. Claimed: by the ledger, for the strongest adversary that the trust model names. A bound "
+        "below its claim proves nothing by itself; one above proves a fault.",
+        "",
+    ]
+    if honest:
+        above, tried = sum(row["above_claim"] for row in honest), sum(row["tried"] for row in honest)
+        lines += [f"**{above} of {tried} bounds are above their claim**, over {len(honest)} settings.", ""]
+        lines += [*_honest(honest), ""]
+    if planted:
+        caught, tried = sum(row["caught"] for row in planted), sum(row["tried"] for row in planted)
+        lines += ["## Planted faults", "", f"**Caught: {caught} of {tried}.** The ledger is not told of the fault.", ""]
+        header = ["fault", "setting", "canaries", "claimed", "bound", "least bound", "caught"]
+        table = [
+            [
+                row["fault"],
+                _setting(row),
+                row["canaries"],
+                f"{row['claimed']:.2f}",
+                f"{row['bound']:.2f}",
+                f"{min(row['bounds']):.2f}",
+                f"{'yes' if row['caught'] == row['tried'] else 'NO'}, {row['caught']} of {row['tried']}",
+            ]
+            for row in planted
+        ]
+        lines += [*_table(header, table), "", "![bounds against claims](audit.png)", ""]
+    return "\n".join(lines)
+
+
+def draw_audit(rows: list[Row], path: Path) -> None:
+    """Every bound against its claim; a fault shows above the line."""
+    plt = pyplot()
+    figure, axes = plt.subplots(figsize=(7, 6), layout="constrained")
+    claims = [row["claimed"] for row in rows]
+    low, high = 0.9 * min(claims), 1.05 * max(claims)
+    axes.plot([low, high], [low, high], color="grey", linestyle=":", label="bound = claim")
+    for index, (kind, mark) in enumerate(_MARKS.items()):
+        points = [(row["claimed"], bound) for row in rows if row["kind"] == kind for bound in row["bounds"]]
+        if points:
+            claimed, bounds = zip(*points, strict=True)
+            colour = COLOURS[5] if kind == "planted" else COLOURS[index]
+            axes.plot(claimed, bounds, mark, color=colour, alpha=0.5, label=_LABELS[kind])
+    axes.set_xlim(low, high)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("claimed epsilon, by the ledger")
+    axes.set_ylabel("audit's lower bound on epsilon")
+    axes.set_title("Privacy audit: what an attacker finds against what is claimed")
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _honest(rows: list[Row]) -> list[str]:
+    """A line a setting; with two clients vanished on the same line."""
+    found: dict[tuple[str, ...], dict[int, Row]] = {}
+    for row in rows:
+        found.setdefault((row["kind"], *(row[key] for key in _SETTING)), {})[row["vanished"]] = row
+    header = ["mechanism", "trust", "unit", "backend", "noise by", "drop-out scheme", "canaries", "view"]
+    header += ["claimed", "bound", "ratio", "claimed, two vanished", "bound", "ratio"]
+    table = []
+    for (kind, *setting), both in found.items():
+        one = next(iter(both.values()))
+        backend = setting[3] + {"real parties": " (real parties)", "two rounds": " (two rounds)"}.get(kind, "")
+        cells = [*setting[:3], backend, *setting[4:], one["canaries"], one["view"]]
+        for vanished in (0, 2):
+            row = both.get(vanished)
+            cells += ["", "", ""] if row is None else [f"{row[k]:.2f}" for k in ("claimed", "bound", "ratio")]
+        table.append(cells)
+    return _table(header, table)
+
+
+def _setting(row: Row) -> str:
+    parts = [row[key] for key in ("mechanism", "trust", "unit", "backend")]
+    if row["trust"] == "distributed":
+        parts.append(f"noise by {row['noise_by']}")
+    if row["vanished"]:
+        parts.append(f"{row['vanished']} of {row['clients']} clients vanished")
+    return ", ".join(parts)
+
+
+def _table(header: list[str], rows: Iterable[list[Any]]) -> list[str]:
+    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
