@@ -52,20 +52,7 @@ def _keep_colons(app: Any, what: str, name: str, found: Any, options: Any, lines
 
 
 def _read(app: Any, docname: str, source: list[str]) -> None:
-    page = DOCS / f"{docname}.md"
-    text = source[0]
-    if docname == "index":
-        text = without_missing(text)
-    source[0] = filled(text, page)
-
-
-def without_missing(index: str) -> str:
-    """The index without entries of its tables of contents whose page is not written yet."""
-    entries = re.findall(r"^([a-z][\w/-]*)$", index, re.MULTILINE)
-    for entry in entries:
-        if not (DOCS / f"{entry}.md").exists():
-            index = re.sub(rf"^{entry}\n", "", index, flags=re.MULTILINE)
-    return index
+    source[0] = filled(source[0], DOCS / f"{docname}.md")
 
 
 def filled(text: str, page: Path) -> str:

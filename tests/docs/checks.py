@@ -54,6 +54,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     ),
     "sotto data import texts.csv *": (_OWN_DATA,),
     "sotto run experiments/configs/own_texts.yaml *": (_OWN_DATA,),
+    "sotto report runs/own_texts": (_OWN_DATA,),
     "sotto ledger runs/own_texts": (_OWN_DATA,),
     'sotto suggest "How do I" *': (_OWN_DATA,),
     "sotto ledger runs/own_model": ("tests/docs/test_python.py::test_the_tutorial_on_own_models_runs",),

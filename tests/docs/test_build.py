@@ -142,9 +142,3 @@ def test_what_a_page_asks_for_must_be_there(building, mark):
 
     with pytest.raises(ExtensionError):
         building("building.pages").filled(mark, DOCS / "faq.md")
-
-
-@needs_sphinx
-def test_a_page_that_is_not_written_yet_is_left_out_of_the_index(building):
-    index = building("building.pages").without_missing("```{toctree}\nconcepts\nnot-written\nreference/cli\n```\n")
-    assert index == "```{toctree}\nconcepts\nreference/cli\n```\n"
