@@ -32,7 +32,7 @@ def test_the_tutorial_holds_from_the_table_to_the_loaded_adapter(clone, shell, c
     said = typed(todo[0], clone, shell)
     (following,) = re.findall(r"^next:  (.*)$", said, re.MULTILINE)
     users = re.compile(r"federation\.clients=\d+")  # how many topics there are depends on Python
-    assert users.sub("", following.replace(str(clone), ".")).split() == users.sub("", todo[1]).split()
+    assert users.sub("", following.replace(f"{ROOT}/", "")).split() == users.sub("", todo[1]).split()
     shown = typed(following, clone, shell)
     assert "adapter: runs/own_texts/adapter" in shown
     for command in todo[2:]:
