@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow bench lint types audit clean env
+.PHONY: demo test test-slow bench lint types audit docs docs-links clean env
 
 env: $(STAMP)
 
@@ -41,6 +41,14 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	@$(BIN)/mypy
+
+# Every warning is an error, a link inside that leads nowhere among them.
+docs: $(STAMP)
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "documentation: build/docs/index.html"
+
+docs-links: $(STAMP)
+	@$(BIN)/python -m sphinx -W --keep-going -q -b linkcheck docs build/docs-links
 
 # The tools have an environment of their own, so that they are not in the bill of materials of ours.
 AUDIT := build/audit

@@ -36,7 +36,7 @@ class ConfigError(SottoError):
 class DataConfig:
     """Which records there are and how they are divided over clients (simulation: the division is public)."""
 
-    name: str = "mnist"
+    name: str = "mnist"  # of images or posts (`sotto data list`), or a folder of posts (`sotto data import`)
     classes: list[int] = field(default_factory=list)  # keep only these labels; empty: all
     partition: str = "iid"  # iid | dirichlet | natural (posts only: a client for each of the largest users)
     alpha: float = 0.5  # of the Dirichlet partition
@@ -51,14 +51,14 @@ class DataConfig:
 class PretrainConfig:
     """Step 1 of the method: supervised training of the base on public data."""
 
-    data: str = "fashion_mnist"
-    classes: list[int] = field(default_factory=list)
-    epochs: int = 3
-    batch_size: int = 128
-    learning_rate: float = 2e-3
+    data: str = "fashion_mnist"  # public images
+    classes: list[int] = field(default_factory=list)  # keep only these labels; empty: all
+    epochs: int = 3  # 0: a base with random weights
+    batch_size: int = 128  # images a step
+    learning_rate: float = 2e-3  # of Adam
     shift: int = 2  # random translation of a batch, in pixels
-    label_smoothing: float = 0.2
-    seed: int = 0
+    label_smoothing: float = 0.2  # share of the target that is spread over all classes
+    seed: int = 0  # public: of initial weights, order and translations
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ModelConfig:
     name: str = "cnn"  # of images
     base: str = "mini"  # of posts: mini (ships), a folder, or a hub name such as distilgpt2: any causal language model
     quantisation: str = "none"  # none | 8bit | 4bit: of a language model's frozen weights (bitsandbytes, CUDA)
-    channels: list[int] = field(default_factory=lambda: [16, 32])
+    channels: list[int] = field(default_factory=lambda: [16, 32])  # of the two convolutions
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
 
 
@@ -76,8 +76,8 @@ class ModelConfig:
 class LoraSettings:
     """The trainable adapter, made by PEFT."""
 
-    rank: int = 4
-    alpha: float = 8.0
+    rank: int = 4  # rows of A, columns of B
+    alpha: float = 8.0  # the product BA is scaled by alpha / rank
     targets: list[str] = field(default_factory=list)  # layer names; empty: what suits the architecture
     blocks: list[int] = field(default_factory=list)  # of a language model, -1 its last; empty: all
     ranks: dict[str, int] = field(default_factory=dict)  # layers whose rank is not `rank`
@@ -89,8 +89,8 @@ class LoraSettings:
 class FederationConfig:
     """Clients and rounds."""
 
-    clients: int = 100
-    rounds: int = 100
+    clients: int = 100  # who send a message in every round
+    rounds: int = 100  # sums that are opened, if none is lost
     sample_rate: float = 0.1  # each record's (unit example) or each client's (unit client) own secret coin
     n_min: int | None = None  # below this many survivors nothing is opened; default: all clients
     colluders: int = 0  # clients assumed to tell the aggregators their noise; shares are sized for n_min - colluders
@@ -103,16 +103,16 @@ class PrivacyConfig:
     unit: str = "example"  # example | client
     trust: str = "distributed"  # none | central | local | distributed
     mechanism: str = "discrete_gaussian"  # gaussian | discrete_gaussian | skellam
-    epsilon: float | None = None
-    noise_multiplier: float | None = None
-    delta: float = 1e-5
+    epsilon: float | None = None  # of the whole run, against the strongest adversary that `trust` names
+    noise_multiplier: float | None = None  # instead: standard deviation of a sum's noise over the clip norm
+    delta: float = 1e-5  # of every epsilon; well below one over the number of contributions
     # Folder of a budget (`sotto budget init`) that this run shares with others on the same data: no opening takes all
     # of them together beyond its epsilon, while `epsilon` above is what this run alone may spend.
     budget: str | None = None
     clip_norm: float = 1.0  # with adaptive clipping, of the first round
     clipping: str = "fixed"  # fixed | adaptive: the norm follows a quantile of the contributions' (0.5 % more noise)
     clip_quantile: float = 0.5  # share of contributions that adaptive clipping leaves whole
-    clip_learning_rate: float = 0.2
+    clip_learning_rate: float = 0.2  # how fast adaptive clipping moves the norm, geometrically
     scale_bits: int = 20  # grid steps per unit: 2^scale_bits
     insecure_seed: int | None = None  # test mode: seeded noise, sampling and shares; the run is NOT private
 
@@ -131,9 +131,9 @@ class NoiseConfig:
 class ClientConfig:
     """Local training of one client; used with unit client only (unit example sends one clipped-gradient sum)."""
 
-    steps: int = 5
-    batch_size: int = 32
-    learning_rate: float = 0.1
+    steps: int = 5  # of SGD that a client takes in a round
+    batch_size: int = 32  # records of one of these steps
+    learning_rate: float = 0.1  # of these steps
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,10 @@ class ServerConfig:
     """The server's optimiser on the opened, averaged sum."""
 
     optimizer: str = "momentum"  # sgd | momentum | adam
-    learning_rate: float = 1.0
-    momentum: float = 0.9
-    beta2: float = 0.99
-    adam_epsilon: float = 1e-3
+    learning_rate: float = 1.0  # of the server's steps
+    momentum: float = 0.9  # of momentum, and first moment of adam
+    beta2: float = 0.99  # second moment of adam
+    adam_epsilon: float = 1e-3  # added to adam's root
     schedule: str = "constant"  # constant | cosine | linear, over the rounds
 
 
@@ -153,8 +153,8 @@ class AggregationConfig:
     """Who sums."""
 
     backend: str = "smpc"  # plaintext | smpc
-    parties: int = 3
-    timeout_s: float = 60.0
+    parties: int = 3  # K; any K - 1 of them together learn nothing but the sum
+    timeout_s: float = 60.0  # longest wait for a party
     retries: int = 2  # rounds re-run with fresh noise and shares after a failed party; each opening is counted
     ring_bits: int | None = None  # width of the ring on the wire, 2^ring_bits elements; default: narrowest that fits
     norm_check: bool = False  # drop a client's vector whose norm is too large, under MPC
@@ -185,9 +185,9 @@ class EngineConfig:
     # (1: every client computes alone, as under Flower, so that both engines give the same bits)
     cohort_gib: float = 1.0  # memory of a cohort's vectors, and of what local training keeps for its backward passes
     workers: int = 1  # processes that compute cohorts, each on a GPU of its own if there are some; changes no bit
-    eval_every: int = 1
+    eval_every: int = 1  # rounds from one scoring to the next
     checkpoint_every: int = 1  # a killed process loses, and has paid for, at most the rounds since
-    threads: int | None = None
+    threads: int | None = None  # of this process's arithmetic; default: PyTorch's own choice
     keep_features: bool = True  # compute once what the frozen layers before all adapted ones give
     # disk: kept between runs under SOTTO_CACHE/frozen, for all processes of this user and for nobody else, as a
     # simulation's cache holds what its clients would hold | memory: of this process only

@@ -2,6 +2,7 @@
 
 from experiments.datasets.catalogue_entry import CatalogueEntry, FileStatus
 from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing, ImageData
+from experiments.datasets.own_texts import OwnTexts, read_texts
 from experiments.datasets.partition import division_words, largest_owners, partition
 from experiments.datasets.posts import Posts
 from experiments.datasets.registry import (
@@ -15,6 +16,7 @@ from experiments.datasets.registry import (
     register,
     register_posts,
 )
+from experiments.datasets.user_split import UserSplit, split_users, write_split
 
 __all__ = [
     "CatalogueEntry",
@@ -23,8 +25,10 @@ __all__ = [
     "FileStatus",
     "ImageData",
     "ImageSource",
+    "OwnTexts",
     "Posts",
     "TextSource",
+    "UserSplit",
     "catalogue",
     "division_words",
     "image_names",
@@ -33,6 +37,9 @@ __all__ = [
     "load_posts",
     "partition",
     "post_names",
+    "read_texts",
     "register",
     "register_posts",
+    "split_users",
+    "write_split",
 ]

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from experiments.cache_root import private_folder
 from experiments.language.words import Vocabulary
+from secagg.errors import SottoError
 
 __all__ = ["Sequences", "cut", "record_words", "sequences_of"]
 
@@ -52,6 +53,9 @@ def sequences_of(table: Any, digest: str, tokenizer: PreTrainedTokenizerFast, le
         digest: names the table's content.
         tokenizer: begins each sequence with its end-of-text token.
         length: most tokens of a sequence, the first included; at least 2.
+
+    Raises:
+        SottoError: if no text has a word in this vocabulary.
     """
     vocabulary = Vocabulary.of(tokenizer)
     identity = f"{_FORMAT}|{digest}|{len(table)}|{length}|{tokenizer.backend_tokenizer.to_str()}"
@@ -76,6 +80,11 @@ def sequences_of(table: Any, digest: str, tokenizer: PreTrainedTokenizerFast, le
         cache_file_name=str(folder / f"{key}.arrow"),
         load_from_cache_file=True,
     )
+    if not len(cut_table):
+        raise SottoError(
+            f"none of {len(table)} texts has a word as this base model's vocabulary writes words; "
+            "allowed: texts in its language"
+        )
     return _matrix(cut_table, tokenizer.eos_token_id, length)
 
 

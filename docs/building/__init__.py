@@ -1,0 +1,1 @@
+"""What the documentation takes from the code and from other documents when it is built."""
