@@ -129,9 +129,7 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
         print(f"epsilon realised: {_realised(summary)}")
     print(f"noise: {_noise(summary)}")
     print(f"{summary['ended']} ({summary['rounds_done']} rounds, {summary['source']})")
-    print(
-        f"figure: {folder / 'figures' / 'accuracy.png'}   adapter: {folder / 'adapter'}   ledger: sotto ledger {folder}"
-    )
+    print(f"adapter: {folder / 'adapter'}   ledger: sotto ledger {folder}   report: {folder / 'report.html'}")
 
 
 def _realised(summary: dict[str, Any]) -> str:

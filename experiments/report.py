@@ -13,7 +13,9 @@ from fl_core.run_folder import storage_errors, write_atomically
 from fl_core.tracking import read_metrics
 from secagg.errors import SottoError
 
-__all__ = ["arm_table", "load_runs", "write_report"]
+__all__ = ["PAGE", "arm_table", "ledgers_of", "load_runs", "write_report"]
+
+PAGE = "report.html"
 
 
 def load_runs(places: Sequence[Path]) -> list[Run]:
@@ -36,8 +38,17 @@ def load_runs(places: Sequence[Path]) -> list[Run]:
             ) from None
         except (OSError, ValueError) as error:
             raise SottoError(f"{path} cannot be read: {error}") from None
-        runs.append((place.name, read_metrics(place / "metrics.jsonl"), summary))
+        runs.append((_name(place), read_metrics(place / "metrics.jsonl"), summary))
     return runs
+
+
+def ledgers_of(places: Sequence[Path]) -> dict[str, Path]:
+    """Where the ledger of each run folder is, by the run's name; runs of a `runs.json` come without."""
+    return {_name(place): place / "ledger.jsonl" for place in places if not place.is_file()}
+
+
+def _name(folder: Path) -> str:
+    return folder.name or folder.resolve().name  # `.` is a place too
 
 
 def _stored_runs(path: Path) -> list[Run]:

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from experiments.figures import draw_run
 from experiments.flower_runs import flower_rounds, refuse_missing_flower, spool_folder
+from experiments.html_report import write_page
 from experiments.progress import RunProgress
 from experiments.summary import summarise
 from experiments.tasks import build_task
@@ -93,11 +94,13 @@ def execute(
                 with _workers(config, task, plan, progress) as pool:
                     ended = rounds(LocalClients(task, config, plan, pool))
         aggregator.shutdown()
-        progress.say("writing adapter and figures")
+        progress.say("writing adapter, figures and report")
         save_adapter(task.model, folder.adapter)
         rows = read_metrics(folder.metrics_path)
         summary = summarise(config, plan, task, rows, folder.ledger_path, ended, time.perf_counter() - started)
         draw_run(rows, summary, folder.figures / "accuracy.png")
+        name = out.resolve().name
+        write_page([(name, rows, summary)], {name: folder.ledger_path}, folder.page)
         # Last: a folder with a summary is that of a run that has ended, with all that it leaves.
         folder.write_json(folder.summary_path, summary)
     return summary

@@ -65,7 +65,8 @@ def sweep(
     variants = load_sweep(plan, only or [])
     from experiments.arms import arms_of
     from experiments.display import RoundProgress, print_table
-    from experiments.report import arm_table, load_runs, write_report
+    from experiments.html_report import write_page
+    from experiments.report import PAGE, arm_table, ledgers_of, load_runs, write_report
     from experiments.runs import execute
     from fl_core.run_folder import FolderInUse
 
@@ -92,5 +93,7 @@ def sweep(
         return
     runs = load_runs(done)
     write_report(runs, out, plan.stem)
+    write_page(runs, ledgers_of(done), out / PAGE, plan.stem)
     arms = arms_of(runs)
     print_table(*arm_table(arms), [arm.name for arm in arms])
+    print(f"report: {out / PAGE}")

@@ -75,6 +75,8 @@ def test_a_run_prints_its_table_and_leaves_the_documented_folder(done):
         assert text in printed
     names = {item.name for item in folder.iterdir()}
     assert {"config.yaml", "metrics.jsonl", "ledger.jsonl", "checkpoints", "adapter", "figures", "tensorboard"} <= names
+    assert printed.splitlines()[-1].endswith(f"report: {folder / 'report.html'}")
+    assert "intact" in (folder / "report.html").read_text()
     assert (folder / "figures" / "accuracy.png").stat().st_size > 10_000
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["round"] for row in rows] == [0, 1, 2, 3, 4]
@@ -150,7 +152,12 @@ def test_reports_draw_several_runs_and_refuse_unfinished_ones(sotto, mistake, do
     folder, _ = done
     code, _, err = sotto("report", folder, "--out", tmp_path / "report")
     assert code == 0, err
-    assert {item.name for item in (tmp_path / "report").iterdir()} == {"table.md", "runs.json", "accuracy.png"}
+    assert {item.name for item in (tmp_path / "report").iterdir()} == {
+        "table.md",
+        "runs.json",
+        "accuracy.png",
+        "report.html",
+    }
     assert "| done | digits | 5 | example | distributed |" in (tmp_path / "report" / "table.md").read_text()
     assert "holds no finished run" in mistake("report", tmp_path)
 

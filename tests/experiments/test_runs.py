@@ -62,6 +62,6 @@ def test_a_run_whose_figure_met_a_full_disk_has_not_ended_until_it_is_resumed(ex
     assert (run / "figures" / "accuracy.png").read_bytes().endswith(b"IEND\xaeB`\x82")
     left = {path.name for path in run.iterdir()}
     assert left == {
-        ".lock", "adapter", "checkpoints", "config.yaml", "figures", "ledger.jsonl", "metrics.jsonl", "summary.json",
-        "tensorboard",
+        ".lock", "adapter", "checkpoints", "config.yaml", "figures", "ledger.jsonl", "metrics.jsonl", "report.html",
+        "summary.json", "tensorboard",
     }  # fmt: skip
