@@ -34,7 +34,7 @@ from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
 from fl_core.run_folder import RunFolder, StorageError
 from fl_core.task import FederatedTask
-from fl_core.tracking import read_metrics
+from fl_core.tracking import read_metrics, refuse_missing_services
 from secagg.aggregator import Aggregator, PlaintextAggregator
 from secagg.smpc import SmpcAggregator
 
@@ -63,6 +63,7 @@ def execute(
         SottoError: for everything that a user or operator can mend.
     """
     refuse_missing_flower(config, simulated=relay is None)
+    refuse_missing_services(config.tracking)
     keep_freed_memory()
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
@@ -125,8 +126,8 @@ def _workers(
 
 def _refuse_difference(config: RunConfig, saved: Path) -> None:
     before = load_config(saved, [])
-    # How many processes compute changes no bit of a result.
-    now = replace(config, engine=replace(config.engine, workers=before.engine.workers))
+    # How many processes compute, and who else is told, changes no bit of a result.
+    now = replace(config, engine=replace(config.engine, workers=before.engine.workers), tracking=before.tracking)
     found = first_difference(to_dict(now), to_dict(before))
     if found:
         key, ours, theirs = found

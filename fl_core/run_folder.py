@@ -154,6 +154,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def services(self) -> tuple[Path, ...]:
+        """What MLflow and Weights & Biases keep here, where they were asked for and have no other place."""
+        return self.path / "mlruns", self.path / "wandb"
+
+    @property
     def page(self) -> Path:
         """The run as a page for readers; there once the run has ended."""
         return self.path / "report.html"
@@ -203,7 +208,7 @@ class RunFolder:
         # Only what a run writes: a mistyped --out must not cost somebody else's files.
         for file in (self.metrics_path, self.ledger_path, self.page, self.summary_path, self.config_path):
             file.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.adapter, self.figures, self.tensorboard):
+        for folder in (self.checkpoints, self.adapter, self.figures, self.tensorboard, *self.services):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ from fl_core.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from fl_core.environment import EnvironmentProblem, check_environment
 from fl_core.optimizers import OptimizerState
 from fl_core.run_folder import RunFolder, StorageError, lock_folder, write_atomically
-from fl_core.tracking import Tracker, read_metrics, summary_writer
+from fl_core.tracking import RunTracker, read_metrics, summary_writer
 
 
 def checkpoint(round_):
@@ -173,11 +173,11 @@ def test_a_damaged_checkpoint_is_named_and_executes_nothing(tmp_path, damage):
 
 def test_metrics_after_the_checkpoint_are_dropped_on_resume(tmp_path):
     with RunFolder(tmp_path) as folder:
-        tracker = Tracker(folder, 0)
+        tracker = RunTracker(folder, 0)
         for round_ in range(4):
             tracker.record({"round": round_, "accuracy": 0.5})
         tracker.close()
-        again = Tracker(folder, 2)
+        again = RunTracker(folder, 2)
         again.record({"round": 3, "accuracy": 0.75})
         again.close()
         assert [(r["round"], r["accuracy"]) for r in read_metrics(folder.metrics_path)] == [
@@ -204,7 +204,7 @@ def test_a_row_that_could_not_be_written_comes_back_before_the_checkpoint_and_on
         raise OSError(28, "No space left on device")
 
     with RunFolder(tmp_path) as folder:
-        tracker = Tracker(folder, 0)
+        tracker = RunTracker(folder, 0)
         tracker.record({"round": 0})
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(StorageError, match="No space left on device"):
@@ -223,7 +223,7 @@ def test_a_full_disk_below_tensorboard_is_a_sentence_and_no_traceback(tmp_path, 
         raise OSError(28, "No space left on device")
 
     with RunFolder(tmp_path) as folder:
-        tracker = Tracker(folder, 0)
+        tracker = RunTracker(folder, 0)
         tracker.record({"round": 0, "accuracy": 0.5})
         monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
         monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.flush", full)
