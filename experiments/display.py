@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,11 +17,15 @@ from rich.table import Table
 from experiments.arms import arms_of
 from experiments.report import arm_table
 from experiments.summary import extrapolates, noise_by
+from experiments.time_left import TimeLeft, in_words
 
 if TYPE_CHECKING:
     from fl_core.round_report import RoundReport
 
 __all__ = ["RoundProgress", "StepProgress", "print_result", "print_table"]
+
+
+_LINE_EVERY = 60.0  # seconds without a line, off a terminal, after which a step has one
 
 
 class StepProgress:
@@ -38,7 +43,8 @@ class StepProgress:
         self._silent = silent
         self._plain = not silent and not console.is_terminal
         self._every = max(1, steps // 10)
-        self._shown = 0
+        self._shown, self._shown_at = 0, time.monotonic()
+        self._left = TimeLeft(steps)
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -61,13 +67,16 @@ class StepProgress:
         if not self._silent:
             self._bar.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
-    def advance(self, step: int, state: str, note: str = "") -> None:
-        """`step` steps are done; a `note` is worth a line of its own where there is no bar."""
+    def advance(self, step: int, state: str, note: str = "", facts: Mapping[str, float | None] | None = None) -> None:
+        """`step` steps are done; a `note` is worth a line of its own where there is no bar; `facts` are for scripts."""
         text = "  ".join(part for part in (state, note) if part)
         self._bar.update(self._task, completed=step, state=text)
-        if self._plain and (step // self._every > self._shown // self._every or note):
-            print(f"{self._title} {step}/{self._steps}  {text}", file=sys.stderr, flush=True)
-            self._shown = step
+        left = self._left.after(step)
+        waited = time.monotonic() - self._shown_at >= _LINE_EVERY
+        if self._plain and (step // self._every > self._shown // self._every or note or waited):
+            rest = f"  {in_words(left)} left" if left else ""
+            print(f"{self._title} {step}/{self._steps}  {text}{rest}".rstrip(), file=sys.stderr, flush=True)
+            self._shown, self._shown_at = step, time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -80,15 +89,29 @@ class StepProgress:
 
 
 class RoundProgress(StepProgress):
-    """Progress of a federated run."""
+    """Progress of a federated run.
 
-    def __init__(self, rounds: int, silent: bool, title: str = "round") -> None:
+    Args:
+        rounds, silent, title: as for `StepProgress`.
+        target: the epsilon that was asked for; None: no bound but the number of rounds.
+    """
+
+    def __init__(self, rounds: int, silent: bool, title: str = "round", target: float | None = None) -> None:
         super().__init__(rounds, title, silent)
+        self._of = "" if target is None else f" of {target:g}"
+        self._accuracy = ""
 
     def round(self, report: RoundReport) -> None:
         """A round is done."""
-        parts = [f"{name} {report.scores[name]:.4f}" for name in ("accuracy",) if name in report.scores]
-        parts += [f"eps {view} {value:.3g}" for view, value in report.epsilons.items() if value is not None]
+        if "accuracy" in report.scores:
+            self._accuracy = f"accuracy {report.scores['accuracy']:.4f}"
+            parts = [self._accuracy]
+            self._accuracy += f" (round {report.round})"
+        else:
+            parts = [self._accuracy] if self._accuracy else []
+        spent = [f"{view} {value:.3g}" for view, value in report.epsilons.items() if value is not None]
+        if spent:
+            parts.append(f"eps{self._of}: {', '.join(spent)}")
         refused = f" ({report.refused:,} refused)" if report.refused else ""
         if not report.message:
             parts.append(f"{report.survivors:,} clients{refused}")

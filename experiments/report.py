@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.arms import Arm, Run, arms_of, gain_kept
 from experiments.comparison import draw_comparison, draw_trust
@@ -13,7 +14,7 @@ from fl_core.run_folder import storage_errors, write_atomically
 from fl_core.tracking import read_metrics
 from secagg.errors import SottoError
 
-__all__ = ["PAGE", "arm_table", "ledgers_of", "load_runs", "write_report"]
+__all__ = ["PAGE", "arm_facts", "arm_table", "ledgers_of", "load_runs", "write_report"]
 
 PAGE = "report.html"
 
@@ -107,6 +108,26 @@ def arm_table(arms: Sequence[Arm]) -> tuple[list[str], list[list[str]]]:
             for arm, row in zip(arms, rows, strict=True):
                 row.append(" → ".join(_score(arm.score(when, name)) for when in ("before", "after")))
     return columns, rows
+
+
+def arm_facts(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """Each arm's table row as numbers for scripts: names of runs, epsilons by view, mean and deviation of accuracy."""
+    return [
+        {
+            "name": arm.name,
+            "runs": [name for name, _, _ in arm.runs],
+            "trust": arm.summary["config"]["privacy"]["trust"],
+            "epsilon_target": arm.summary["config"]["privacy"].get("epsilon"),
+            "epsilon": {name: view["epsilon"] for name, view in arm.summary["privacy"]["views"].items()},
+            "accuracy_before": arm.mean("accuracy_before"),
+            "accuracy_after": arm.mean("accuracy_after"),
+            "accuracy_deviation": arm.deviation("accuracy_after"),
+            "gain_kept": gain_kept(arm, arms),
+            "bytes_per_client": arm.mean("bytes_per_client"),
+            "seconds": arm.mean("seconds"),
+        }
+        for arm in arms
+    ]
 
 
 def _spread(arm: Arm, key: str) -> str:
