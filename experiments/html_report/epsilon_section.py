@@ -12,6 +12,7 @@ from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.sections import unit_of
 from experiments.html_report.tables import table
 from experiments.html_report.words import ADVERSARIES, adjacency, epsilon
+from experiments.summary import extrapolates
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["in_plain_words", "meaning_table"]
@@ -31,7 +32,7 @@ def meaning_table(arms: Sequence[Arm]) -> Html:
     summaries = [arm.summary for arm in arms]
     asked = {
         (privacy["epsilon"], privacy["delta"])
-        for privacy in (summary["config"]["privacy"] for summary in summaries)
+        for privacy in (summary["config"]["privacy"] for summary in summaries if extrapolates(summary) is None)
         if privacy.get("epsilon") is not None
     }
     rows: list[Sequence[Content]] = []

@@ -11,7 +11,7 @@ from experiments.html_report.epsilon_section import in_plain_words
 from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.run_charts import accuracy_chart, epsilon_chart, seconds_chart, survivors_chart
 from experiments.html_report.sections import Section, Subject, box, machine, said, tile, unit_of, verdict
-from experiments.html_report.tables import facts, folded, key, table
+from experiments.html_report.tables import facts, folded, key, setting, table
 from experiments.html_report.words import epsilon, percent, proven, sized, what_was_done
 from experiments.summary import extrapolates
 
@@ -31,7 +31,7 @@ def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
         "seconds": seconds_chart(rows) if subject.check.verdict != "absent" else None,
     }
     figures = [draw(chart, f"figure-{name}") for name, chart in charts.items() if chart is not None]
-    figures.insert(min(2, len(figures)), _bytes(summary))
+    figures.append(_bytes(summary))
     alone = "Epsilon and seconds by round are in a run folder’s metrics and not in a runs.json."
     sections = [
         Section(
@@ -144,17 +144,13 @@ def _ledger(subject: Subject) -> Html:
 
 
 def _configuration(config: dict[str, Any]) -> Html:
-    rows = [[key(name), _value(value), _value(usual)] for name, value, usual in changed(config)]
+    rows = [[key(name), setting(value), setting(usual)] for name, value, usual in changed(config)]
     return joined(
         table("What differs from the defaults", ["key", "here", "default"], rows, words=True)
         if rows
         else element("p", "Every key has its default."),
         folded("The whole configuration", element("pre", as_yaml(config), tabindex=0)),
     )
-
-
-def _value(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _environment(summary: dict[str, Any]) -> Html:

@@ -65,9 +65,10 @@ nav a{display:inline-block;padding:.35rem 0}
 figure{margin:0;background:var(--card);border-radius:.6rem;padding:.9rem;min-width:0}
 figure h3{margin:0 0 .2rem}
 figcaption p{margin:.2rem 0 .5rem;font-size:.95rem;color:var(--soft)}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));gap:1rem;margin:1rem 0}
+.figures{display:grid;align-items:start;grid-template-columns:repeat(auto-fit,minmax(min(100%,22rem),1fr));
+ gap:1rem;margin:1rem 0}
 svg{display:block;width:100%;height:auto}
-figure>svg{max-width:30rem}
+figure>svg{max-width:28rem}
 svg text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;fill:var(--soft)}
 svg .grid{stroke:var(--line);stroke-width:1}
 svg .axis{stroke:var(--edge);stroke-width:1}
@@ -83,10 +84,11 @@ svg .spread{opacity:.16}
 .bars .value{font-variant-numeric:tabular-nums;flex:none}
 details{margin:.6rem 0}
 summary{cursor:pointer;color:var(--link);padding:.3rem 0}
-.scroll{overflow-x:auto;margin:.8rem 0;border-radius:.3rem;container-type:inline-size}
+.scroll{overflow-x:auto;margin:.8rem 0;border-radius:.3rem}
 table{border-collapse:collapse;font-size:.95rem;min-width:100%;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);padding:.2rem 0 .5rem;caption-side:top}
-caption span{display:block;width:100cqi;position:sticky;left:0}
+caption span{display:block;max-width:min(46rem,100vw - 4rem);position:sticky;left:0}
+figure caption span{max-width:min(26rem,100vw - 5rem)}
 th,td{padding:.4rem .7rem .4rem 0;text-align:right;vertical-align:top;border-bottom:1px solid var(--line);
  overflow-wrap:normal}
 th:first-child,td:first-child,.words td,.words th{text-align:left}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from experiments.arms import Arm, arms_of
 from experiments.html_report.bars import bars
@@ -13,9 +12,10 @@ from experiments.html_report.epsilon_section import meaning_table
 from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.sections import Section, Subject, box, machine, said, tile, verdict
 from experiments.html_report.sweep_charts import accuracy_charts, epsilon_charts, trust_charts
-from experiments.html_report.tables import facts, folded, key, table
+from experiments.html_report.tables import facts, folded, key, setting, table
 from experiments.html_report.words import UNITS, epsilon, percent, proven
 from experiments.report import arm_table
+from experiments.summary import extrapolates
 
 __all__ = ["sweep_sections"]
 
@@ -69,7 +69,9 @@ def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
     if private:
         # Better with nobody who is trusted with every message, where there is such an arm.
         safest = [arm for arm in private if arm.summary["privacy"]["views"]["aggregators"]["epsilon"] is not None]
-        best = max(safest or private, key=lambda arm: arm.mean("accuracy_after"))
+        # And an extrapolation is another federation's epsilon.
+        own = [arm for arm in safest or private if extrapolates(arm.summary) is None]
+        best = max(own or safest or private, key=lambda arm: arm.mean("accuracy_after"))
         asked, views = best.summary["config"]["privacy"].get("epsilon"), best.summary["privacy"]["views"]
         got = ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in ("release", "aggregators", "local"))
         tiles.append(tile("Best with a proven epsilon", percent(best.mean("accuracy_after")), _spread(best), best.name))
@@ -198,9 +200,9 @@ def _configuration(arms: Sequence[Arm]) -> Html:
     configs = [arm.summary["config"] for arm in arms]
     keys = varying(configs)
     shared = [row for row in changed(configs[0]) if row[0] not in keys]
-    rows: list[Sequence[Content]] = [[key(name), _value(value), _value(usual)] for name, value, usual in shared]
+    rows: list[Sequence[Content]] = [[key(name), setting(value), setting(usual)] for name, value, usual in shared]
     cells: list[Sequence[Content]] = [
-        [arm.name, *(_value(flat(config).get(name)) for name in keys)]
+        [arm.name, *(setting(flat(config).get(name)) for name in keys)]
         for arm, config in zip(arms, configs, strict=True)
     ]
     heads = ["setting", *map(key, keys)]
@@ -217,10 +219,6 @@ def _environment(arms: Sequence[Arm]) -> Html:
     summaries = [summary for arm in arms for summary in arm.summaries]
     whole = sum(float(summary["seconds"]) for summary in summaries)
     return facts([("seconds of all runs together", f"{whole:,.0f}"), *machine(summaries)])
-
-
-def _value(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _repeated(arms: Sequence[Arm]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from experiments.html_report.markup import Content, Html, element, joined
 
-__all__ = ["facts", "folded", "key", "table"]
+__all__ = ["facts", "folded", "key", "setting", "table"]
 
 
 def table(
@@ -49,8 +49,18 @@ def facts(pairs: Sequence[tuple[Content, Content]]) -> Html:
 
 def key(name: str) -> Html:
     """The name of a setting, which may be broken after a dot or an underscore."""
-    parts = [joined(part, element("wbr")) if part in "._" else part for part in re.split("([._])", name) if part]
-    return element("code", *parts)
+    return element("code", _breakable(name))
+
+
+def setting(value: object) -> Html:
+    """The value of a setting, as YAML has it, which may be broken as names are."""
+    return _breakable("null" if value is None else str(value).lower() if isinstance(value, bool) else str(value))
+
+
+def _breakable(words: str) -> Html:
+    return joined(
+        *(joined(part, element("wbr")) if part in "._" else part for part in re.split("([._])", words) if part)
+    )
 
 
 def folded(title: Content, *content: Content) -> Html:

@@ -8,7 +8,7 @@ from experiments.figures import adapted_targets
 
 __all__ = ["ADVERSARIES", "UNITS", "adjacency", "epsilon", "percent", "proven", "sized", "what_was_done"]
 
-UNITS = {"example": "each record", "client": "each client with everything it holds"}
+UNITS = {"example": "each record", "client": "each client’s whole data"}
 
 # A name for each view's adversary; the ledger has the exact words.
 ADVERSARIES = {

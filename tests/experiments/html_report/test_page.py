@@ -181,6 +181,21 @@ def test_a_sweep_compares_its_arms_with_means_and_deviations(folders, tmp_path):
     assert read.text.startswith("All of them")
 
 
+def test_an_extrapolation_to_other_clients_is_no_headline_and_its_epsilon_promises_nothing(tmp_path):
+    runs = [sample_run(tmp_path / "own", after=0.7), sample_run(tmp_path / "more", "more", after=0.99)]
+    runs[0][2]["config"]["privacy"]["epsilon"] = 2.0
+    runs[1][2]["config"]["simulation"]["noise_cohort"] = 5000
+    ledgers = {name: tmp_path / name / "ledger.jsonl" for name in ("own", "more")}
+    _, read = page(tmp_path, runs, ledgers)
+    assert "Best with a proven epsilon 70.00% own" in read.text
+    promised = read.text.split("At most, for whoever the epsilon holds against")[1]
+    assert " 2 1e-05 7.39 89% 7.4% " in promised
+    assert "2,981" not in promised
+    _, alone = page(tmp_path, runs[1:], ledgers)
+    assert "for 5,000 clients, who are not there" in alone.text
+    assert "asked for: 8" not in alone.text
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_hostile_names_notes_and_values_are_text(tmp_path, several):
     bad = {
