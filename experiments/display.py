@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
+from rich.table import Column, Table
 
 from experiments.arms import arms_of
 from experiments.report import arm_table
@@ -47,11 +47,13 @@ class StepProgress:
         self._left = TimeLeft(steps)
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=min(24, console.width // 8)),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}", markup=False),  # paths may hold brackets
+            # Paths may hold brackets. In a narrow terminal the words take more lines, and nothing else gives way.
+            TextColumn("{task.fields[state]}", markup=False, table_column=Column(ratio=1, overflow="fold")),
             console=console,
+            expand=True,
             disable=silent or self._plain,
             transient=True,
         )

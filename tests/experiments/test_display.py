@@ -126,6 +126,24 @@ def test_silent_progress_writes_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_bar_keeps_count_and_time_left_in_a_narrow_terminal_and_loses_no_word(capsys, monkeypatch, width):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    with RoundProgress(40, silent=False, target=8.0) as progress:
+        epsilons = {"release": 1.25, "aggregators": 1.5, "local": 12.0}
+        progress.round(RoundReport(6, 40, 18, 2, {"accuracy": 0.5}, epsilons, ""))
+        progress._bar.refresh()
+        shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    last = shown[shown.rindex("round ") :]
+    assert " 6/40 " in last
+    assert re.search(r"-:--:--|\d:\d\d:\d\d", last)
+    words = " ".join(last.split())
+    for word in ("accuracy", "0.5000", "eps of 8:", "1.25,", "1.5,", "local 12", "18", "refused)"):
+        assert word in words, word
+    assert "…" not in last
+
+
 def test_a_bar_shows_brackets_as_they_are(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
     monkeypatch.setenv("COLUMNS", "200")
