@@ -95,12 +95,14 @@ class RoundProgress(StepProgress):
 
     Args:
         rounds, silent, title: as for `StepProgress`.
-        target: the epsilon that was asked for; None: no bound but the number of rounds.
+        target: the view that the run is held to, and the epsilon there; None: no bound but the number of rounds.
     """
 
-    def __init__(self, rounds: int, silent: bool, title: str = "round", target: float | None = None) -> None:
+    def __init__(
+        self, rounds: int, silent: bool, title: str = "round", target: tuple[str, float] | None = None
+    ) -> None:
         super().__init__(rounds, title, silent)
-        self._of = "" if target is None else f" of {target:g}"
+        self._bounds = {} if target is None else {target[0]: f" of {target[1]:g}"}
         self._accuracy = ""
 
     def round(self, report: RoundReport) -> None:
@@ -111,9 +113,13 @@ class RoundProgress(StepProgress):
             self._accuracy += f" (round {report.round})"
         else:
             parts = [self._accuracy] if self._accuracy else []
-        spent = [f"{view} {value:.3g}" for view, value in report.epsilons.items() if value is not None]
+        spent = [
+            f"{view} {value:.3g}{self._bounds.get(view, '')}"
+            for view, value in report.epsilons.items()
+            if value is not None
+        ]
         if spent:
-            parts.append(f"eps{self._of}: {', '.join(spent)}")
+            parts.append(f"eps {', '.join(spent)}")
         refused = f" ({report.refused:,} refused)" if report.refused else ""
         if not report.message:
             parts.append(f"{report.survivors:,} clients{refused}")

@@ -28,11 +28,13 @@ class JsonProgress:
     Args:
         steps: how many rounds or steps there are.
         title: what is running; in every line.
-        target: the epsilon that was asked for, or None.
+        target: the view that the run is held to, and the epsilon there; or None.
     """
 
-    def __init__(self, steps: int, title: str, target: float | None = None) -> None:
-        self._steps, self._title, self._target = steps, title, target
+    def __init__(self, steps: int, title: str, target: tuple[str, float] | None = None) -> None:
+        self._steps, self._title = steps, title
+        self._view = None if target is None else target[0]
+        self._target = None if target is None else target[1]
         self._left = TimeLeft(steps)
 
     def say(self, text: str) -> None:
@@ -58,6 +60,7 @@ class JsonProgress:
                 "rounds": report.rounds,
                 "epsilon": report.epsilons,
                 "epsilon_target": self._target,
+                "epsilon_target_view": self._view,
                 "scores": _finite(report.scores),
                 "survivors": report.survivors,
                 "refused": report.refused,

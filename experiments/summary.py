@@ -16,7 +16,7 @@ from fl_core.privacy.ledger import LedgerContents, history, read_ledger, summari
 from fl_core.privacy_plan import PrivacyPlan
 from fl_core.task import WHOLE, FederatedTask
 
-__all__ = ["COLUMNS", "SCORES", "extrapolates", "noise_by", "summarise", "table_row", "target_epsilon"]
+__all__ = ["COLUMNS", "SCORES", "extrapolates", "noise_by", "summarise", "table_row"]
 
 # What tasks score; a row of metrics has those that its task knows.
 SCORES = ("accuracy", "top3_accuracy", "token_accuracy", "perplexity", "test_loss")
@@ -142,11 +142,6 @@ def extrapolates(summary: dict[str, Any]) -> int | None:
     """How many clients' noise a run had on fewer clients' data; None for a run that is what it says."""
     cohort: int | None = summary["config"].get("simulation", {}).get("noise_cohort")
     return cohort
-
-
-def target_epsilon(config: RunConfig) -> float | None:
-    """The epsilon that a run's own openings may reach; None without one, and for an extrapolation to other clients."""
-    return config.privacy.epsilon if config.simulation.noise_cohort is None else None
 
 
 def noise_by(config: dict[str, Any]) -> str:

@@ -35,9 +35,9 @@ def round_progress(
     """Progress of a run's rounds; silent with --quiet, and with --json unless it was asked for."""
     from experiments.display import RoundProgress
     from experiments.json_progress import JsonProgress
-    from experiments.summary import target_epsilon
+    from experiments.progress import target_of
 
-    rounds, target = config.federation.rounds, target_epsilon(config)
+    rounds, target = config.federation.rounds, target_of(config)
     if _for_scripts(chosen, quiet):
         return JsonProgress(rounds, title, target)
     return RoundProgress(rounds, silent=quiet or as_json, title=title, target=target)

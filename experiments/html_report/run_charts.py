@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.figures import accuracy_limits
 from experiments.html_report.chart import Chart, Curve, Rule
-from experiments.html_report.words import epsilon
+from experiments.html_report.words import bounded, epsilon
 from experiments.summary import extrapolates
 from fl_core.privacy.views import VIEWS
 
@@ -59,7 +59,7 @@ def epsilon_chart(rows: Rows, summary: dict[str, Any]) -> Chart | None:
         tuple(curves),
         as_whole,
         as_epsilon,
-        (Rule(f"asked for: {target:g}", target, dashed=False),) if asked else (),
+        (Rule(f"asked for in the {bounded(summary)} view: {target:g}", target, dashed=False),) if asked else (),
         scale_y="log",
     )
 

@@ -12,8 +12,9 @@ from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.run_charts import accuracy_chart, epsilon_chart, seconds_chart, survivors_chart
 from experiments.html_report.sections import Section, Subject, box, machine, said, tile, unit_of, verdict
 from experiments.html_report.tables import facts, folded, key, setting, table
-from experiments.html_report.words import epsilon, percent, proven, sized, what_was_done
+from experiments.html_report.words import bounded, epsilon, percent, proven, sized, what_was_done
 from experiments.summary import extrapolates
+from fl_core.privacy.views import VIEWS
 
 __all__ = ["run_sections"]
 
@@ -56,6 +57,7 @@ def _tiles(subject: Subject) -> Html:
     views = summary["privacy"]["views"]
     asked = summary["config"]["privacy"].get("epsilon")
     holds, why = proven(summary)
+    held = bounded(summary)
     ideal = summary.get("idealised_release_epsilon")
     if asked is None:
         given = summary["config"]["privacy"].get("noise_multiplier")
@@ -71,9 +73,9 @@ def _tiles(subject: Subject) -> Html:
         tile("Epsilon asked for", wanted, about),
         tile(
             "Epsilon realised",
-            epsilon(views["release"]["epsilon"]),
-            "against who sees the models",
-            f"aggregators {epsilon(views['aggregators']['epsilon'])}, local {epsilon(views['local']['epsilon'])}",
+            epsilon(views[held]["epsilon"]),
+            f"in the {held} view",
+            ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in VIEWS if view != held),
         ),
         tile("Proven", "yes" if holds else "no", why, kind="good" if holds else "bad"),
         tile("Ledger", verdict(subject.check), "verified when this page was made"),

@@ -13,7 +13,7 @@ from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.sections import Section, Subject, box, machine, said, tile, verdict
 from experiments.html_report.sweep_charts import accuracy_charts, epsilon_charts, trust_charts
 from experiments.html_report.tables import facts, folded, key, setting, table
-from experiments.html_report.words import UNITS, epsilon, percent, proven
+from experiments.html_report.words import UNITS, bounded, epsilon, percent, proven
 from experiments.report import arm_table
 from experiments.summary import extrapolates
 
@@ -76,7 +76,7 @@ def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
         got = ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in ("release", "aggregators", "local"))
         tiles.append(tile("Best with a proven epsilon", percent(best.mean("accuracy_after")), _spread(best), best.name))
         wanted = f"asked for {asked:g}" if asked is not None else "the noise was given"
-        tiles.append(tile("Its epsilon realised", epsilon(views["release"]["epsilon"]), wanted, got))
+        tiles.append(tile("Its epsilon realised", epsilon(views[bounded(best.summary)]["epsilon"]), wanted, got))
     tiles.append(
         tile("Epsilons proven", f"{len(private)} of {len(arms)}", "settings, for the integers that were drawn")
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.figures import adapted_targets
+from fl_core.privacy_plan import bounded_view
 
-__all__ = ["ADVERSARIES", "UNITS", "adjacency", "epsilon", "percent", "proven", "sized", "what_was_done"]
+__all__ = ["ADVERSARIES", "UNITS", "adjacency", "bounded", "epsilon", "percent", "proven", "sized", "what_was_done"]
 
 UNITS = {"example": "each record", "client": "each client’s whole data"}
 
@@ -61,6 +62,12 @@ def proven(summary: dict[str, Any]) -> tuple[bool, str]:
     if not privacy["proven"]:
         return False, "the mechanism is an idealisation of what ran"
     return True, "for the integers that were drawn"
+
+
+def bounded(summary: dict[str, Any]) -> str:
+    """The view whose epsilon was asked for."""
+    config = summary["config"]
+    return bounded_view(config["privacy"]["trust"], config["aggregation"]["backend"])
 
 
 def adjacency(neighbouring: str, unit: str) -> str:

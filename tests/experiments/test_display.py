@@ -72,11 +72,11 @@ def test_a_run_without_noise_claims_no_epsilon(capsys):
     [(0, "", "18 clients\n"), (2, "", "18 clients (2 refused)\n"), (0, "nothing was opened", "nothing was opened\n")],
 )
 def test_a_rounds_line_has_every_finite_epsilon_and_what_was_refused(capsys, refused, message, says):
-    with RoundProgress(10, silent=False, title="demo", target=8.0) as progress:
+    with RoundProgress(10, silent=False, title="demo", target=("aggregators", 8.0)) as progress:
         epsilons = {"release": 1.234, "aggregators": 1.5, "local": None}
         progress.round(RoundReport(3, 10, 18, refused, {"accuracy": 0.5}, epsilons, message))
     line = capsys.readouterr().err
-    assert line == f"demo 3/10  accuracy 0.5000  eps of 8: release 1.23, aggregators 1.5  {says}"
+    assert line == f"demo 3/10  accuracy 0.5000  eps release 1.23, aggregators 1.5 of 8  {says}"
 
 
 def test_steps_off_a_terminal_are_a_line_a_tenth_and_one_for_every_note(capsys):
@@ -130,7 +130,7 @@ def test_silent_progress_writes_nothing(capsys):
 def test_a_bar_keeps_count_and_time_left_in_a_narrow_terminal_and_loses_no_word(capsys, monkeypatch, width):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", str(width))
-    with RoundProgress(40, silent=False, target=8.0) as progress:
+    with RoundProgress(40, silent=False, target=("aggregators", 8.0)) as progress:
         epsilons = {"release": 1.25, "aggregators": 1.5, "local": 12.0}
         progress.round(RoundReport(6, 40, 18, 2, {"accuracy": 0.5}, epsilons, ""))
         progress._bar.refresh()
@@ -139,7 +139,7 @@ def test_a_bar_keeps_count_and_time_left_in_a_narrow_terminal_and_loses_no_word(
     assert " 6/40 " in last
     assert re.search(r"-:--:--|\d:\d\d:\d\d", last)
     words = " ".join(last.split())
-    for word in ("accuracy", "0.5000", "eps of 8:", "1.25,", "1.5,", "local 12", "18", "refused)"):
+    for word in ("accuracy", "0.5000", "eps", "1.25,", "1.5 of 8,", "local 12", "18", "refused)"):
         assert word in words, word
     assert "…" not in last
 

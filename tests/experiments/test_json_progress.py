@@ -10,6 +10,7 @@ import pytest
 from experiments.commands.progress_option import Progress, round_progress, step_progress
 from experiments.display import RoundProgress, StepProgress
 from experiments.json_progress import JsonProgress
+from experiments.progress import target_of
 from fl_core.round_report import RoundReport
 from tests.fl_core.tiny import tiny_config
 
@@ -21,7 +22,7 @@ def lines(capsys):
 
 
 def test_a_run_is_told_line_by_line(capsys):
-    with JsonProgress(2, "demo", 8.0) as progress:
+    with JsonProgress(2, "demo", ("release", 8.0)) as progress:
         progress.say("sizing the noise")
         progress.say("")
         progress.note('a "note"\nof two lines')
@@ -33,7 +34,8 @@ def test_a_run_is_told_line_by_line(capsys):
     assert said == {"event": "say", "title": "demo", "text": "sizing the noise"}
     assert noted == {"event": "note", "title": "demo", "text": 'a "note"\nof two lines'}
     assert first == {
-        "event": "round", "title": "demo", "round": 1, "rounds": 2, "epsilon_target": 8.0, "survivors": 9, "refused": 1,
+        "event": "round", "title": "demo", "round": 1, "rounds": 2, "epsilon_target": 8.0, "epsilon_target_view": "release",
+        "survivors": 9, "refused": 1,
         "epsilon": {"release": 1.5, "aggregators": 2.0, "local": None}, "message": "", "seconds_left": None,
         "scores": {"accuracy": 0.5, "test_loss": None},
     }  # fmt: skip
@@ -47,6 +49,21 @@ def test_steps_have_their_facts_as_numbers_or_else_their_words(capsys):
     first, second = lines(capsys)
     assert (first["step"], first["loss"], first["held_out_perplexity"]) == (1, 2.5, None)
     assert (second["step"], second["text"]) == (2, "loss 2.4  measured")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "target"),
+    [
+        (["privacy.epsilon=8", "aggregation.backend=smpc"], ("aggregators", 8.0)),
+        (["privacy.epsilon=8"], ("release", 8.0)),
+        (["privacy.epsilon=8", "privacy.trust=local"], ("local", 8.0)),
+        (["privacy.epsilon=8", "simulation.noise_cohort=50"], None),
+        (["privacy.noise_multiplier=1"], None),
+    ],
+)
+def test_a_run_is_held_to_the_epsilon_of_one_view(overrides, target):
+    none = "privacy.noise_multiplier=null" if "epsilon" in overrides[0] else "privacy.epsilon=null"
+    assert target_of(tiny_config(none, *overrides)) == target
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -142,7 +142,7 @@ def test_a_run_has_its_headline_its_epsilons_in_words_and_its_ledger(folders, tm
         "Accuracy before 10.00%",
         "Accuracy after 90.00%",
         "Epsilon asked for 8 delta 1e-05, one record",
-        f"Epsilon realised {views['release']['epsilon']:.3f}",
+        f"Epsilon realised {views['aggregators']['epsilon']:.3f} in the aggregators view release",
         "Proven yes",
         "✓ intact",
         views["aggregators"]["adversary"],
@@ -152,7 +152,7 @@ def test_a_run_has_its_headline_its_epsilons_in_words_and_its_ledger(folders, tm
         "sotto ledger own@1",
         "torch 2.13.0",
         "Epsilon spent by round",
-        "asked for: 8",
+        "asked for in the aggregators view: 8",
         "the same vector as float32, unprotected 400",
     ):
         assert words in read.text, words
@@ -193,7 +193,7 @@ def test_an_extrapolation_to_other_clients_is_no_headline_and_its_epsilon_promis
     assert "2,981" not in promised
     _, alone = page(tmp_path, runs[1:], ledgers)
     assert "for 5,000 clients, who are not there" in alone.text
-    assert "asked for: 8" not in alone.text
+    assert "asked for in" not in alone.text
 
 
 @pytest.mark.parametrize("several", [False, True])
