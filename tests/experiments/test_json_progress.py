@@ -34,8 +34,8 @@ def test_a_run_is_told_line_by_line(capsys):
     assert said == {"event": "say", "title": "demo", "text": "sizing the noise"}
     assert noted == {"event": "note", "title": "demo", "text": 'a "note"\nof two lines'}
     assert first == {
-        "event": "round", "title": "demo", "round": 1, "rounds": 2, "epsilon_target": 8.0, "epsilon_target_view": "release",
-        "survivors": 9, "refused": 1,
+        "event": "round", "title": "demo", "round": 1, "rounds": 2, "epsilon_target": 8.0,
+        "epsilon_target_view": "release", "survivors": 9, "refused": 1,
         "epsilon": {"release": 1.5, "aggregators": 2.0, "local": None}, "message": "", "seconds_left": None,
         "scores": {"accuracy": 0.5, "test_loss": None},
     }  # fmt: skip

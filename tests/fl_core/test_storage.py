@@ -46,12 +46,16 @@ def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed_up(tmp_path):
     with RunFolder(tmp_path / "run") as folder:
         folder.config_path.write_text("a: 1")
         folder.ledger_path.write_text("x")
+        folder.page.write_text("<p>")
+        for service in folder.services:
+            service.mkdir()
     (tmp_path / "run" / "mine.txt").write_text("keep")
     with pytest.raises(StorageError, match="already holds a run; use --resume, --overwrite"):
         RunFolder(tmp_path / "run")
     with RunFolder(tmp_path / "run", overwrite=True) as folder:
         assert not folder.config_path.exists()
         assert not folder.ledger_path.exists()
+        assert not any(place.exists() for place in (folder.page, *folder.services))
     assert (tmp_path / "run" / "mine.txt").read_text() == "keep"
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from experiments.html_report.chart import Chart, Curve, Rule, limits, log_ticks, ticks
 from experiments.html_report.chart_svg import _dashes, draw
 from experiments.html_report.palette import CURVES
+from experiments.html_report.run_charts import seconds_chart
 
 NUMBERS = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
 
@@ -71,6 +72,14 @@ def test_every_place_in_a_drawing_is_a_finite_number_inside_it(scale):
     places = [float(number) for path in re.findall(r' d="([^"]*)"', made) for number in re.findall(r"-?[\d.]+", path)]
     assert places
     assert all(math.isfinite(place) and -10 <= place <= 345 for place in places)
+
+
+def test_rounds_that_tell_their_stages_have_a_curve_a_stage():
+    rows = [{"round": n, "seconds": 3.0, "seconds_clients": 2.0, "seconds_opening": 1.0} for n in range(4)]
+    curves = seconds_chart(rows).curves
+    assert [curve.name for curve in curves] == ["whole round", "clients", "opening"]
+    assert curves[2].points == ((1, 1.0), (2, 1.0), (3, 1.0))  # round 0 is the untuned base
+    assert seconds_chart(rows[:2]) is None
 
 
 def test_a_single_value_has_an_axis_too():
