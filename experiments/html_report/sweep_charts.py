@@ -10,7 +10,8 @@ from experiments.comparison import MARKERS, looks, start_of
 from experiments.figures import accuracy_limits
 from experiments.html_report.chart import Chart, Curve, Rule
 from experiments.html_report.run_charts import as_epsilon, as_share, as_whole
-from experiments.html_report.words import percent
+from experiments.html_report.words import bounded, percent
+from experiments.summary import extrapolates
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["accuracy_charts", "epsilon_charts", "trust_charts"]
@@ -101,6 +102,7 @@ def epsilon_charts(arms: Sequence[Arm]) -> list[Chart]:
                     tuple(curves),
                     as_whole,
                     as_epsilon,
+                    tuple(Rule(f"asked for: {value:g}", value) for value in _asked(arms, view)),
                     scale_y="log",
                 )
             )
@@ -135,6 +137,13 @@ def _trust(arms: Sequence[Arm], trust: str, look: int) -> Curve | None:
     if not points:
         return None
     return Curve(trust, tuple((x, y) for x, y, _ in points), look, spread=tuple(d for _, _, d in points), marked=True)
+
+
+def _asked(arms: Sequence[Arm], view: str) -> list[float]:
+    """The epsilons that arms are held to in a view, each once."""
+    held = [arm.summary for arm in arms if bounded(arm.summary) == view and extrapolates(arm.summary) is None]
+    asked = {summary["config"]["privacy"].get("epsilon") for summary in held}
+    return sorted(value for value in asked if value is not None)
 
 
 def _by_clients(arms: Sequence[Arm]) -> dict[int, list[Arm]]:

@@ -174,6 +174,7 @@ def test_a_sweep_compares_its_arms_with_means_and_deviations(folders, tmp_path):
         "Accuracy by round, 12 clients, enlarged",
         "Accuracy by epsilon and trust, 12 clients",
         "Epsilon by round, local view",
+        "asked for: 8",
         "8 1e-05 2,981 99.97% 99.97%",
         "privacy. trust",  # which may be broken after the dot
     ):
