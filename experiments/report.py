@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.arms import Arm, Run, arms_of, gain_kept
 from experiments.comparison import draw_comparison, draw_trust
-from experiments.summary import COLUMNS, table_row
+from experiments.summary import COLUMNS, check_summary, table_row
 from fl_core.run_folder import storage_errors, write_atomically
 from fl_core.tracking import read_metrics
 from secagg.errors import SottoError
@@ -23,7 +23,7 @@ def load_runs(places: Sequence[Path]) -> list[Run]:
     """(name, metrics rows, summary) of finished runs: from run folders, or from a report's `runs.json`.
 
     Raises:
-        SottoError: if a folder holds no finished run, or a file is no `runs.json`.
+        SottoError: if a folder holds no finished run or a damaged one, or a file is no `runs.json`.
     """
     runs: list[Run] = []
     for place in places:
@@ -39,6 +39,7 @@ def load_runs(places: Sequence[Path]) -> list[Run]:
             ) from None
         except (OSError, ValueError) as error:
             raise SottoError(f"{path} cannot be read: {error}") from None
+        check_summary(summary, str(path))
         runs.append((_name(place), read_metrics(place / "metrics.jsonl"), summary))
     return runs
 

@@ -15,8 +15,9 @@ from fl_core.privacy.accountant import idealised
 from fl_core.privacy.ledger import LedgerContents, history, read_ledger, summarise_ledger
 from fl_core.privacy_plan import PrivacyPlan
 from fl_core.task import WHOLE, FederatedTask
+from secagg.errors import SottoError
 
-__all__ = ["COLUMNS", "SCORES", "extrapolates", "noise_by", "summarise", "table_row"]
+__all__ = ["COLUMNS", "SCORES", "check_summary", "extrapolates", "noise_by", "summarise", "table_row"]
 
 # What tasks score; a row of metrics has those that its task knows.
 SCORES = ("accuracy", "top3_accuracy", "token_accuracy", "perplexity", "test_loss")
@@ -41,6 +42,24 @@ COLUMNS = (
     "bytes/client/round",
     "seconds",
 )
+
+
+# What every version's summaries have, and tables, figures and pages are made of.
+_KEYS = (
+    *("config", "data", "privacy", "source", "notes", "records", "parameters", "accuracy_before", "accuracy_after"),
+    *("ended", "rounds_done", "bytes_per_client", "seconds", "seconds_rounds"),
+)
+
+
+def check_summary(summary: Any, what: str) -> None:
+    """Refuse a summary that a run did not write as it is; `what` names it.
+
+    Raises:
+        SottoError: with the first key that it lacks.
+    """
+    missing = next((key for key in _KEYS if not isinstance(summary, dict) or key not in summary), None)
+    if missing is not None:
+        raise SottoError(f"{what} has no {missing}: it is damaged; `sotto run ... --resume` writes it again")
 
 
 def summarise(

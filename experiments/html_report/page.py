@@ -20,16 +20,10 @@ from experiments.html_report.sections import Section, Subject
 from experiments.html_report.sorting import SCRIPT
 from experiments.html_report.style import style
 from experiments.html_report.sweep_page import sweep_sections
+from experiments.summary import check_summary
 from fl_core.run_folder import write_atomically
-from secagg.errors import SottoError
 
 __all__ = ["write_page"]
-
-# What the page is about, beside the configuration and what the ledger amounts to.
-_NEEDED = (
-    *("config", "privacy", "source", "notes", "records", "parameters", "accuracy_before", "accuracy_after", "ended"),
-    *("rounds_done", "bytes_per_client", "seconds", "seconds_rounds"),
-)
 
 
 def write_page(runs: Sequence[Run], ledgers: Mapping[str, Path], path: Path, title: str | None = None) -> None:
@@ -46,9 +40,7 @@ def write_page(runs: Sequence[Run], ledgers: Mapping[str, Path], path: Path, tit
         StorageError: if the page cannot be written.
     """
     for name, _, summary in runs:
-        missing = next((key for key in _NEEDED if key not in summary), None)
-        if missing is not None:
-            raise SottoError(f"the summary of {name} has no {missing}: it is damaged; resume its run to make it again")
+        check_summary(summary, f"the summary of {name}")
     subjects = [Subject(run, check_ledger(ledgers.get(run[0]), run[2])) for run in runs]
     if len(subjects) == 1:
         kind, (top, sections) = "A private fine-tuning run", run_sections(subjects[0])

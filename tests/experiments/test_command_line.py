@@ -168,6 +168,13 @@ def test_reports_draw_several_runs_and_refuse_unfinished_ones(sotto, mistake, do
     assert sotto("report", folder, "--out", tmp_path / "report", "--quiet") == (0, "", "")
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", '{"config": {}}'])
+def test_a_damaged_summary_is_a_sentence(mistake, tmp_path, content):
+    (tmp_path / "summary.json").write_text(content)
+    assert "summary.json has no " in mistake("report", tmp_path, "--out", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
 def test_progress_for_scripts_is_json_beside_a_json_result(sotto, mistake, home, tmp_path):
     arguments = ["run", home / "run.yaml", "federation.rounds=2", "--out", tmp_path / "run", "--progress", "json"]
     assert "exclude each other" in mistake(*arguments, "--quiet")
