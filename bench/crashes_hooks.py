@@ -21,7 +21,7 @@ from fl_core.engines import round_loop
 from fl_core.engines.local import LocalClients
 from fl_core.engines.round_loop import RoundLoop
 from fl_core.privacy.ledger import Ledger
-from fl_core.tracking import Tracker
+from fl_core.tracking import RunTracker
 from secagg.aggregator import PlaintextAggregator
 from secagg.smpc import SmpcAggregator
 
@@ -76,7 +76,7 @@ def watch_run(marks: mmap.mmap, begun: int, say: Callable[..., None], reach: Cal
         setattr(owner, name, call)
 
     around(Ledger, "append", "ledger entry", "entered")
-    around(Tracker, "record", "metrics", "between")
+    around(RunTracker, "record", "metrics", "between")
     around(round_loop, "save_checkpoint", "checkpoint", "between")
     around(runs, "save_adapter", "ending", None)
 

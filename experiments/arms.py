@@ -64,6 +64,15 @@ class Arm:
         mean = self.mean(key)
         return math.sqrt(sum((float(summary[key]) - mean) ** 2 for summary in self.summaries) / (count - 1))
 
+    def by_round(self, key: str) -> dict[int, list[float]]:
+        """What the runs' rows have of `key`, by round, in the order of rounds."""
+        found: dict[int, list[float]] = {}
+        for _, rows, _ in self.runs:
+            for row in rows:
+                if key in row:
+                    found.setdefault(row["round"], []).append(row[key])
+        return dict(sorted(found.items()))
+
     def score(self, when: str, name: str) -> float | None:
         """Mean of a score `before` or `after` the run; None where the task has none of that name."""
         found = [summary.get(f"scores_{when}", {}).get(name) for summary in self.summaries]

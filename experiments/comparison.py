@@ -13,11 +13,11 @@ from typing import Any
 from experiments.arms import Arm
 from experiments.figures import COLOURS, DASHES, accuracy_limits, adapted_targets, footnote, label, pyplot
 
-__all__ = ["draw_comparison", "draw_trust"]
+__all__ = ["MARKERS", "draw_comparison", "draw_trust", "looks", "start_of"]
 
 # Characters of the longest legend entry that still has room for another beside it.
 _ABREAST = 55
-_MARKERS = {"central": "s", "distributed": "o", "local": "v"}
+MARKERS = {"central": "s", "distributed": "o", "local": "v"}
 
 
 def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
@@ -31,14 +31,14 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
     plt = pyplot()
     counts = sorted({_clients(arm) for arm in arms})
     columns = {clients: [arm for arm in arms if _clients(arm) == clients] for clients in counts}
-    looks = _looks(arms)
-    abreast = 2 if max(map(len, looks.values())) <= _ABREAST else 1  # legend entries
+    names = looks(arms)
+    abreast = 2 if max(map(len, names.values())) <= _ABREAST else 1  # legend entries
     below = 0.3 * max(len(chosen) for chosen in columns.values()) / abreast  # inches
-    order = list(dict.fromkeys(looks.values()))
+    order = list(dict.fromkeys(names.values()))
     best = max(arm.mean("accuracy_after") for arm in arms)
     reached = [row["accuracy"] for arm in arms for _, rows, _ in arm.runs for row in rows if "accuracy" in row]
     limits = accuracy_limits(reached)
-    parts = any(_start(arm) != arm.mean("accuracy_before") for arm in arms)
+    parts = any(start_of(arm) != arm.mean("accuracy_before") for arm in arms)
     bands = [limits, (best - 0.05, best + 0.005)] if limits == (0.0, 1.0) else [limits]
     figure, panels = plt.subplots(
         len(bands),
@@ -51,11 +51,11 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
     for column, (clients, chosen) in enumerate(columns.items()):
         for panel in panels[:, column]:
             for arm in chosen:
-                index = order.index(looks[arm.name])  # one look per kind of run, the same in every column
-                _curve(panel, arm, index, f"{looks[arm.name]}: {_percent(arm.mean('accuracy_after'))}")
+                index = order.index(names[arm.name])  # one look per kind of run, the same in every column
+                _curve(panel, arm, index, f"{names[arm.name]}: {_percent(arm.mean('accuracy_after'))}")
             panel.grid(alpha=0.3)
             untuned = f"untuned base: {_percent(chosen[0].mean('accuracy_before'))}"
-            panel.axhline(_start(chosen[0]), color="grey", linestyle=":", label=untuned)
+            panel.axhline(start_of(chosen[0]), color="grey", linestyle=":", label=untuned)
         panels[0][column].set_title(f"{clients:,} clients")
         panels[-1][column].set_xlabel("round")
         # Below the curves: they may run anywhere.
@@ -78,7 +78,7 @@ def draw_trust(arms: Sequence[Arm], title: str, path: Path) -> None:
     figure, panels = plt.subplots(1, len(counts), figsize=(5.5 * len(counts), 4.5), sharey=True, squeeze=False)
     for panel, clients in zip(panels[0], counts, strict=True):
         chosen = [arm for arm in private if _clients(arm) == clients]
-        for index, trust in enumerate(_MARKERS):
+        for index, trust in enumerate(MARKERS):
             points = sorted(
                 (
                     arm.summary["config"]["privacy"]["epsilon"],
@@ -94,7 +94,7 @@ def draw_trust(arms: Sequence[Arm], title: str, path: Path) -> None:
                     [accuracy for _, accuracy, _ in points],
                     yerr=[deviation or 0.0 for _, _, deviation in points],
                     color=COLOURS[index],
-                    marker=_MARKERS[trust],
+                    marker=MARKERS[trust],
                     linestyle=DASHES[index],
                     capsize=3,
                     label=trust,
@@ -116,12 +116,8 @@ def draw_trust(arms: Sequence[Arm], title: str, path: Path) -> None:
 
 
 def _curve(panel: Any, arm: Arm, index: int, name: str) -> None:
-    by_round: dict[int, list[float]] = {}
-    for _, rows, _ in arm.runs:
-        for row in rows:
-            if "accuracy" in row:
-                by_round.setdefault(row["round"], []).append(row["accuracy"])
-    rounds = sorted(by_round)
+    by_round = arm.by_round("accuracy")
+    rounds = list(by_round)
     colour = COLOURS[index % len(COLOURS)]
     panel.plot(
         rounds,
@@ -136,7 +132,7 @@ def _curve(panel: Any, arm: Arm, index: int, name: str) -> None:
         panel.fill_between(rounds, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _looks(arms: Sequence[Arm]) -> dict[str, str]:
+def looks(arms: Sequence[Arm]) -> dict[str, str]:
     """What each arm is called in a legend, by what differs; arms of one kind in one panel are told apart by names."""
     targets = len({tuple(adapted_targets(arm.summary)) for arm in arms}) > 1
     units = len({arm.summary["config"]["privacy"]["unit"] for arm in arms}) > 1
@@ -147,7 +143,7 @@ def _looks(arms: Sequence[Arm]) -> dict[str, str]:
     }
 
 
-def _start(arm: Arm) -> float:
+def start_of(arm: Arm) -> float:
     """The untuned accuracy as the curve shows it: many rounds are scored on a part of the test data only."""
     rows = [row for row in arm.runs[0][1] if "accuracy" in row and row["round"] == 0]
     return float(rows[0]["accuracy"]) if rows else arm.mean("accuracy_before")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -11,16 +12,20 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
+from rich.table import Column, Table
 
 from experiments.arms import arms_of
 from experiments.report import arm_table
 from experiments.summary import extrapolates, noise_by
+from experiments.time_left import TimeLeft, in_words
 
 if TYPE_CHECKING:
     from fl_core.round_report import RoundReport
 
 __all__ = ["RoundProgress", "StepProgress", "print_result", "print_table"]
+
+
+_LINE_EVERY = 60.0  # seconds without a line, off a terminal, after which a step has one
 
 
 class StepProgress:
@@ -38,14 +43,17 @@ class StepProgress:
         self._silent = silent
         self._plain = not silent and not console.is_terminal
         self._every = max(1, steps // 10)
-        self._shown = 0
+        self._shown, self._shown_at = 0, time.monotonic()
+        self._left = TimeLeft(steps)
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=min(24, console.width // 8)),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}", markup=False),  # paths may hold brackets
+            # Paths may hold brackets. In a narrow terminal the words take more lines, and nothing else gives way.
+            TextColumn("{task.fields[state]}", markup=False, table_column=Column(ratio=1, overflow="fold")),
             console=console,
+            expand=True,
             disable=silent or self._plain,
             transient=True,
         )
@@ -61,13 +69,16 @@ class StepProgress:
         if not self._silent:
             self._bar.console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
-    def advance(self, step: int, state: str, note: str = "") -> None:
-        """`step` steps are done; a `note` is worth a line of its own where there is no bar."""
+    def advance(self, step: int, state: str, note: str = "", facts: Mapping[str, float | None] | None = None) -> None:
+        """`step` steps are done; a `note` is worth a line of its own where there is no bar; `facts` are for scripts."""
         text = "  ".join(part for part in (state, note) if part)
         self._bar.update(self._task, completed=step, state=text)
-        if self._plain and (step // self._every > self._shown // self._every or note):
-            print(f"{self._title} {step}/{self._steps}  {text}", file=sys.stderr, flush=True)
-            self._shown = step
+        left = self._left.after(step)
+        waited = time.monotonic() - self._shown_at >= _LINE_EVERY
+        if self._plain and (step // self._every > self._shown // self._every or note or waited):
+            rest = f"  {in_words(left)} left" if left else ""
+            print(f"{self._title} {step}/{self._steps}  {text}{rest}".rstrip(), file=sys.stderr, flush=True)
+            self._shown, self._shown_at = step, time.monotonic()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -80,15 +91,35 @@ class StepProgress:
 
 
 class RoundProgress(StepProgress):
-    """Progress of a federated run."""
+    """Progress of a federated run.
 
-    def __init__(self, rounds: int, silent: bool, title: str = "round") -> None:
+    Args:
+        rounds, silent, title: as for `StepProgress`.
+        target: the view that the run is held to, and the epsilon there; None: no bound but the number of rounds.
+    """
+
+    def __init__(
+        self, rounds: int, silent: bool, title: str = "round", target: tuple[str, float] | None = None
+    ) -> None:
         super().__init__(rounds, title, silent)
+        self._bounds = {} if target is None else {target[0]: f" of {target[1]:g}"}
+        self._accuracy = ""
 
     def round(self, report: RoundReport) -> None:
         """A round is done."""
-        parts = [f"{name} {report.scores[name]:.4f}" for name in ("accuracy",) if name in report.scores]
-        parts += [f"eps {view} {value:.3g}" for view, value in report.epsilons.items() if value is not None]
+        if "accuracy" in report.scores:
+            self._accuracy = f"accuracy {report.scores['accuracy']:.4f}"
+            parts = [self._accuracy]
+            self._accuracy += f" (round {report.round})"
+        else:
+            parts = [self._accuracy] if self._accuracy else []
+        spent = [
+            f"{view} {value:.3g}{self._bounds.get(view, '')}"
+            for view, value in report.epsilons.items()
+            if value is not None
+        ]
+        if spent:
+            parts.append(f"eps {', '.join(spent)}")
         refused = f" ({report.refused:,} refused)" if report.refused else ""
         if not report.message:
             parts.append(f"{report.survivors:,} clients{refused}")
@@ -129,9 +160,7 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
         print(f"epsilon realised: {_realised(summary)}")
     print(f"noise: {_noise(summary)}")
     print(f"{summary['ended']} ({summary['rounds_done']} rounds, {summary['source']})")
-    print(
-        f"figure: {folder / 'figures' / 'accuracy.png'}   adapter: {folder / 'adapter'}   ledger: sotto ledger {folder}"
-    )
+    print(f"adapter: {folder / 'adapter'}   ledger: sotto ledger {folder}   report: {folder / 'report.html'}")
 
 
 def _realised(summary: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from experiments.display import RoundProgress
+from experiments.progress import target_of
 from experiments.runs import execute
 from fl_core.config import ConfigError
 from fl_core.config_file import load_config
@@ -44,5 +45,5 @@ def serve(grid: Grid, context: Context) -> None:
             f"{settings['config']}: aggregation.deployment is missing; a deployment's clients seal to its parties"
         )
     resume, overwrite = bool(settings.get("resume")), bool(settings.get("overwrite"))
-    with RoundProgress(config.federation.rounds, silent=False) as progress:
+    with RoundProgress(config.federation.rounds, silent=False, target=target_of(config)) as progress:
         execute(config, Path(str(settings["out"])), resume, overwrite, progress, GridRelay(grid))

@@ -1,12 +1,20 @@
-"""Whoever wants to hear how a run goes."""
+"""Whoever wants to hear how a run goes, and what it is held to."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from fl_core.config import RunConfig
+from fl_core.privacy_plan import budget_view, target_epsilon
 from fl_core.round_report import RoundReport
 
-__all__ = ["RunProgress"]
+__all__ = ["RunProgress", "target_of"]
+
+
+def target_of(config: RunConfig) -> tuple[str, float] | None:
+    """The view whose epsilon a run must not exceed, and that epsilon; None where there is none."""
+    target = target_epsilon(config)
+    return None if target is None else (budget_view(config), target)
 
 
 class RunProgress(Protocol):

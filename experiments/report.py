@@ -15,14 +15,16 @@ from fl_core.run_folder import storage_errors, write_atomically
 from fl_core.tracking import read_metrics
 from secagg.errors import SottoError
 
-__all__ = ["arm_table", "load_runs", "write_report"]
+__all__ = ["PAGE", "arm_facts", "arm_table", "ledgers_of", "load_runs", "write_report"]
+
+PAGE = "report.html"
 
 
 def load_runs(places: Sequence[Path]) -> list[Run]:
     """(name, metrics rows, summary) of finished runs: from run folders, or from a report's `runs.json`.
 
     Raises:
-        SottoError: if a folder holds no finished run, or a file is no `runs.json`.
+        SottoError: if a folder holds no finished run or a damaged one, or a file is no `runs.json`.
     """
     runs: list[Run] = []
     for place in places:
@@ -39,8 +41,17 @@ def load_runs(places: Sequence[Path]) -> list[Run]:
         except (OSError, ValueError, RecursionError) as error:
             raise SottoError(f"{path} cannot be read: {error}") from None
         metrics = place / "metrics.jsonl"
-        runs.append((place.name, check_curve(read_metrics(metrics), str(metrics)), summary))
+        runs.append((_name(place), check_curve(read_metrics(metrics), str(metrics)), summary))
     return runs
+
+
+def ledgers_of(places: Sequence[Path]) -> dict[str, Path]:
+    """Where the ledger of each run folder is, by the run's name; runs of a `runs.json` come without."""
+    return {_name(place): place / "ledger.jsonl" for place in places if not place.is_file()}
+
+
+def _name(folder: Path) -> str:
+    return folder.name or folder.resolve().name  # `.` is a place too
 
 
 def _stored_runs(path: Path) -> list[Run]:
@@ -114,6 +125,26 @@ def arm_table(arms: Sequence[Arm]) -> tuple[list[str], list[list[str]]]:
             for arm, row in zip(arms, rows, strict=True):
                 row.append(" → ".join(_score(arm.score(when, name)) for when in ("before", "after")))
     return columns, rows
+
+
+def arm_facts(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """Each arm's table row as numbers for scripts: names of runs, epsilons by view, mean and deviation of accuracy."""
+    return [
+        {
+            "name": arm.name,
+            "runs": [name for name, _, _ in arm.runs],
+            "trust": arm.summary["config"]["privacy"]["trust"],
+            "epsilon_target": arm.summary["config"]["privacy"].get("epsilon"),
+            "epsilon": {name: view["epsilon"] for name, view in arm.summary["privacy"]["views"].items()},
+            "accuracy_before": arm.mean("accuracy_before"),
+            "accuracy_after": arm.mean("accuracy_after"),
+            "accuracy_deviation": arm.deviation("accuracy_after"),
+            "gain_kept": gain_kept(arm, arms),
+            "bytes_per_client": arm.mean("bytes_per_client"),
+            "seconds": arm.mean("seconds"),
+        }
+        for arm in arms
+    ]
 
 
 def _spread(arm: Arm, key: str) -> str:

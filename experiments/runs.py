@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from experiments.figures import draw_run
 from experiments.flower_runs import flower_rounds, refuse_missing_flower, spool_folder
+from experiments.html_report import write_page
 from experiments.progress import RunProgress
 from experiments.summary import summarise
 from experiments.tasks import build_task
@@ -33,7 +34,7 @@ from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
 from fl_core.run_folder import RunFolder, StorageError
 from fl_core.task import FederatedTask
-from fl_core.tracking import read_metrics
+from fl_core.tracking import read_metrics, refuse_missing_services
 from secagg.aggregator import Aggregator, PlaintextAggregator
 from secagg.core_dumps import forbid_core_dumps
 from secagg.smpc import SmpcAggregator
@@ -64,6 +65,7 @@ def execute(
     """
     forbid_core_dumps()
     refuse_missing_flower(config, simulated=relay is None)
+    refuse_missing_services(config.tracking)
     keep_freed_memory()
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
@@ -95,11 +97,13 @@ def execute(
                 with _workers(config, task, plan, progress) as pool:
                     ended = rounds(LocalClients(task, config, plan, pool))
         aggregator.shutdown()
-        progress.say("writing adapter and figures")
+        progress.say("writing adapter, figures and report")
         save_adapter(task.model, folder.adapter)
         rows = read_metrics(folder.metrics_path)
         summary = summarise(config, plan, task, rows, folder.ledger_path, ended, time.perf_counter() - started)
         draw_run(rows, summary, folder.figures / "accuracy.png")
+        name = out.resolve().name
+        write_page([(name, rows, summary)], {name: folder.ledger_path}, folder.page)
         # Last: a folder with a summary is that of a run that has ended, with all that it leaves.
         folder.write_json(folder.summary_path, summary)
     return summary
@@ -124,8 +128,8 @@ def _workers(
 
 def _refuse_difference(config: RunConfig, saved: Path) -> None:
     before = load_config(saved, [])
-    # How many processes compute changes no bit of a result.
-    now = replace(config, engine=replace(config.engine, workers=before.engine.workers))
+    # How many processes compute, and who else is told, changes no bit of a result.
+    now = replace(config, engine=replace(config.engine, workers=before.engine.workers), tracking=before.tracking)
     found = first_difference(to_dict(now), to_dict(before))
     if found:
         key, ours, theirs = found

@@ -58,6 +58,12 @@ def _or_null(check: Callable[[object], bool]) -> Callable[[object], bool]:
 
 _NEEDED: dict[str, Callable[[object], bool]] = {
     "data": writable,
+    "source": writable,
+    "records": _count,
+    "parameters": _count,
+    "ended": writable,
+    "rounds_done": _count,
+    "seconds_rounds": _number,
     "notes": _texts,
     "accuracy_before": _number,
     "accuracy_after": _number,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from experiments.environment_facts import environment_facts
 from fl_core.adapters import adapted_layers
 from fl_core.config import RunConfig
 from fl_core.config_file import to_dict
@@ -42,6 +43,7 @@ COLUMNS = (
 )
 
 
+# What every version's summaries have, and tables, figures and pages are made of.
 def summarise(
     config: RunConfig,
     plan: PrivacyPlan,
@@ -88,6 +90,7 @@ def summarise(
         "bytes_per_client": rows[-1].get("bytes_per_client", 0),
         "seconds": round(seconds, 2),
         "seconds_rounds": round(sum(rounds), 2),
+        "environment": environment_facts(next(task.model.parameters()).device),
     }
 
 

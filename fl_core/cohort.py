@@ -48,14 +48,14 @@ class Diagnostics:
         self.loss_sum += other.loss_sum
 
     def row(self) -> dict[str, float]:
-        """For a round's metrics; empty if no record took part."""
+        """For the simulation's part of a round's metrics; empty if no record took part."""
         if not self.samples:
             return {}
         return {
-            "simulation/samples": self.samples,
-            "simulation/clipped": self.clipped / self.samples,
-            "simulation/nonfinite": self.nonfinite,
-            "simulation/loss": self.loss_sum / self.samples,
+            "samples": self.samples,
+            "clipped": self.clipped / self.samples,
+            "nonfinite": self.nonfinite,
+            "loss": self.loss_sum / self.samples,
         }
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "RunConfig",
     "ServerConfig",
     "SimulationConfig",
+    "TrackingConfig",
 ]
 
 
@@ -214,6 +215,15 @@ class FlowerConfig:
 
 
 @dataclass(frozen=True)
+class TrackingConfig:
+    """Services that are told of rounds beside the run folder; they get released numbers, and nothing else."""
+
+    mlflow: bool = False  # at MLFLOW_TRACKING_URI, or else in the run folder's mlruns; needs mlflow-skinny
+    wandb: bool = False  # offline in the run folder unless WANDB_MODE or WANDB_API_KEY is set; needs wandb
+    project: str = "sotto"  # MLflow's experiment, W&B's project
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A whole run."""
 
@@ -229,6 +239,7 @@ class RunConfig:
     simulation: SimulationConfig = field(default_factory=SimulationConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     flower: FlowerConfig = field(default_factory=FlowerConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     @property
     def n_min(self) -> int:

@@ -161,6 +161,7 @@ def check(config: RunConfig, where: str) -> None:
     need(len(m.channels) == 2 and min(m.channels) >= 1, "model.channels", m.channels, "two numbers above 0")
     need(m.pretrain.epochs >= 0, "model.pretrain.epochs", m.pretrain.epochs, "0 or more")
     need(m.pretrain.batch_size >= 1, "model.pretrain.batch_size", m.pretrain.batch_size, "1 or more")
+    need(config.tracking.project.strip() != "", "tracking.project", "empty", "a name")
     check_engines(config, need)
 
 

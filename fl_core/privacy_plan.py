@@ -22,6 +22,7 @@ from secagg.noise_shares import NoisePlan, plan_noise
 
 __all__ = [
     "PrivacyPlan",
+    "bounded_view",
     "budget_view",
     "ledger_header",
     "ledger_opening",
@@ -217,11 +218,14 @@ def ledger_opening(plan: PrivacyPlan, number: int, attempt: int, clients: frozen
 
 def budget_view(config: RunConfig) -> str:
     """The view whose epsilon `privacy.epsilon` limits: the strongest adversary that the trust model names."""
-    if config.privacy.trust == "local":
+    return bounded_view(config.privacy.trust, config.aggregation.backend)
+
+
+def bounded_view(trust: str, backend: str) -> str:
+    """`budget_view` of a run of which no more is known, such as one that is read back from a summary."""
+    if trust == "local":
         return "local"
-    if config.privacy.trust == "distributed" and config.aggregation.backend == "smpc":
-        return "aggregators"
-    return "release"
+    return "aggregators" if trust == "distributed" and backend == "smpc" else "release"
 
 
 def warnings_of(config: RunConfig) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """The run folder on disk: one process at a time, every file whole or absent.
 
 Layout: `config.yaml` (resolved), `metrics.jsonl`, `ledger.jsonl`, `checkpoints/`, `adapter/`, `figures/`,
-`tensorboard/`, `summary.json`. It must never overwrite a run that it was not told to overwrite, and never leave a
-half-written file behind.
+`tensorboard/`, `report.html`, `summary.json`. It must never overwrite a run that it was not told to overwrite, and
+never leave a half-written file behind.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from secagg.errors import SottoError
 
 __all__ = ["FolderInUse", "RunFolder", "StorageError", "lock_folder", "storage_errors", "write_atomically"]
 
-_FILES = ("config.yaml", "metrics.jsonl", "summary.json")
+_FILES = ("config.yaml", "metrics.jsonl", "report.html", "summary.json")
 
 
 class StorageError(SottoError):
@@ -154,6 +154,16 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def services(self) -> tuple[Path, ...]:
+        """What MLflow and Weights & Biases keep here, where they were asked for and have no other place."""
+        return self.path / "mlruns", self.path / "wandb"
+
+    @property
+    def page(self) -> Path:
+        """The run as a page for readers; there once the run has ended."""
+        return self.path / "report.html"
+
+    @property
     def summary_path(self) -> Path:
         """The run's row in result tables; there once the run has ended."""
         return self.path / "summary.json"
@@ -196,9 +206,9 @@ class RunFolder:
 
     def _clear(self) -> None:
         # Only what a run writes: a mistyped --out must not cost somebody else's files.
-        for file in (self.metrics_path, self.ledger_path, self.summary_path, self.config_path):
+        for file in (self.metrics_path, self.ledger_path, self.page, self.summary_path, self.config_path):
             file.unlink(missing_ok=True)
-        for folder in (self.checkpoints, self.adapter, self.figures, self.tensorboard):
+        for folder in (self.checkpoints, self.adapter, self.figures, self.tensorboard, *self.services):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.commands.interruption import interrupted
+from experiments.commands.progress_option import Progress, ProgressOption, step_progress
 
 if TYPE_CHECKING:
     from experiments.language.pretraining import PretrainingReport
@@ -31,28 +32,33 @@ def pretrain(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model in the folder")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as one JSON object, nothing else")] = False,
+    progress: ProgressOption = Progress.AUTO,
 ) -> None:
     """Train a GPT-2-architecture base on public text; the folder loads with transformers and as `model.base`."""
     from experiments.language.recipe import load_recipe
 
     parsed = load_recipe(recipe, overrides or [])
-    from experiments.display import StepProgress
     from experiments.language.model_folder import score_text
     from experiments.language.run_pretraining import run_pretraining
 
     folder = out or Path("models") / recipe.stem
-    with StepProgress(parsed.steps, "pre-training", silent=quiet or as_json) as progress:
+    with step_progress(progress, quiet, as_json, parsed.steps, "pre-training") as shown:
 
         def show(report: PretrainingReport) -> None:
             reached = report.held_out_perplexity
-            progress.advance(
+            shown.advance(
                 report.step,
                 f"loss {report.loss:.3f}  {report.tokens_per_second:,.0f} tokens/s",
                 "" if reached is None else f"held-out perplexity {reached:.1f}",
+                {
+                    "loss": report.loss,
+                    "tokens_per_second": report.tokens_per_second,
+                    "held_out_perplexity": reached,
+                },
             )
 
         try:
-            scores = run_pretraining(parsed, folder, resume, overwrite, progress.say, show)
+            scores = run_pretraining(parsed, folder, resume, overwrite, shown.say, show)
         except KeyboardInterrupt:
             begun = ["--resume"] if (folder / "pretraining" / "recipe.yaml").exists() else []
             raise interrupted(

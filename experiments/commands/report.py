@@ -1,7 +1,8 @@
-"""`sotto report`: figures and one table from run folders."""
+"""`sotto report`: a page, figures and one table from run folders."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,17 +18,25 @@ def register(app: typer.Typer) -> None:
 
 def report(
     folders: Annotated[list[Path], typer.Argument(help="Run folders, or a report's runs.json")],
-    out: Annotated[Path, typer.Option(help="Folder for table and figures")] = Path("report"),
+    out: Annotated[Path, typer.Option(help="Folder for page, table and figures")] = Path("report"),
     only: Annotated[list[str] | None, typer.Option(help="Names of runs, repeated or not; default all")] = None,
-    title: Annotated[str | None, typer.Option(help="Title of the figures; default what they show")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of page and figures; default what they show")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but mistakes")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the arms as one JSON object, nothing else")] = False,
 ) -> None:
-    """Draw accuracy by round of several runs and write one table (Markdown and JSON)."""
+    """Write one self-contained HTML page about runs, verify their ledgers, draw figures, and write one table."""
     from experiments.arms import arms_of, chosen_runs
     from experiments.display import print_table
-    from experiments.report import arm_table, load_runs, write_report
+    from experiments.html_report import write_page
+    from experiments.report import PAGE, arm_facts, arm_table, ledgers_of, load_runs, write_report
 
     runs = chosen_runs(load_runs(folders), only or [])
     write_report(runs, out, title)
+    write_page(runs, ledgers_of(folders), out / PAGE, title)
     arms = arms_of(runs)
+    if as_json:
+        print(json.dumps({"arms": arm_facts(arms), "report": str(out / PAGE)}, allow_nan=False))
+    if quiet or as_json:
+        return
     print_table(*arm_table(arms), [arm.name for arm in arms])
-    print(f"written: {out}")
+    print(f"written: {out}   report: {out / PAGE}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from experiments.commands.interruption import interrupted
+from experiments.commands.progress_option import Progress, ProgressOption, round_progress
 
 __all__ = ["register"]
 
@@ -27,21 +28,22 @@ def run(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the result")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, nothing else")] = False,
+    progress: ProgressOption = Progress.AUTO,
 ) -> None:
     """Run one federated experiment and write its folder."""
     from fl_core.config_file import load_config
 
     # Before anything heavy is imported: a mistake in a configuration is answered at once.
     parsed = load_config(config, overrides or [])
-    from experiments.display import RoundProgress, print_result
+    from experiments.display import print_result
     from experiments.runs import execute
 
     folder = out or Path("runs") / config.stem
-    with RoundProgress(parsed.federation.rounds, silent=quiet or as_json) as progress:
+    with round_progress(progress, quiet, as_json, parsed) as shown:
         try:
-            summary = execute(parsed, folder, resume, overwrite, progress)
+            summary = execute(parsed, folder, resume, overwrite, shown)
         except KeyboardInterrupt:
-            progress.say("")
+            shown.say("")
             begun = ["--resume"] if (folder / "config.yaml").exists() else []
             raise interrupted("round", ["run", str(config), *(overrides or []), "--out", str(folder), *begun]) from None
     if as_json:
@@ -55,6 +57,8 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Folder that takes one run folder per run")],
     only: Annotated[list[str] | None, typer.Option(help="Names of runs; default all")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the arms as one JSON object, nothing else")] = False,
+    progress: ProgressOption = Progress.AUTO,
 ) -> None:
     """Run several variants of one configuration; runs that are done are kept, interrupted ones go on.
 
@@ -64,8 +68,9 @@ def sweep(
 
     variants = load_sweep(plan, only or [])
     from experiments.arms import arms_of
-    from experiments.display import RoundProgress, print_table
-    from experiments.report import arm_table, load_runs, write_report
+    from experiments.display import print_table
+    from experiments.html_report import write_page
+    from experiments.report import PAGE, arm_facts, arm_table, ledgers_of, load_runs, write_report
     from experiments.runs import execute
     from fl_core.run_folder import FolderInUse
 
@@ -74,23 +79,30 @@ def sweep(
         folder = out / name
         title = f"{name} ({number}/{len(variants)})"
         if not (folder / "summary.json").exists():
-            with RoundProgress(parsed.federation.rounds, silent=quiet, title=title) as progress:
+            with round_progress(progress, quiet, as_json, parsed, title) as shown:
                 started = (folder / "config.yaml").exists()
                 try:
-                    execute(parsed, folder, started, False, progress)
+                    execute(parsed, folder, started, False, shown)
                 except FolderInUse:
                     elsewhere.append(name)  # another `sotto sweep` works on the same grid
                     continue
                 except KeyboardInterrupt:
-                    progress.say("")
+                    shown.say("")
                     chosen = [word for run in only or [] for word in ("--only", run)]
                     raise interrupted("round", ["sweep", str(plan), "--out", str(out), *chosen]) from None
         done.append(folder)
-    if elsewhere:
+    if elsewhere and not as_json:
         print(f"left to another process: {', '.join(elsewhere)}; run this command again for the whole table")
     if not done:
+        if as_json:
+            print(json.dumps({"arms": [], "elsewhere": elsewhere}))
         return
     runs = load_runs(done)
     write_report(runs, out, plan.stem)
+    write_page(runs, ledgers_of(done), out / PAGE, plan.stem)
     arms = arms_of(runs)
+    if as_json:
+        print(json.dumps({"arms": arm_facts(arms), "elsewhere": elsewhere, "report": str(out / PAGE)}, allow_nan=False))
+        return
     print_table(*arm_table(arms), [arm.name for arm in arms])
+    print(f"report: {out / PAGE}")

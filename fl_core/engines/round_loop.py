@@ -29,7 +29,7 @@ from fl_core.rounds import BeforeOpening, attempt_stream, spec_of
 from fl_core.run_folder import RunFolder, StorageError
 from fl_core.sampling import poisson_coin
 from fl_core.task import WHOLE, FederatedTask
-from fl_core.tracking import Tracker
+from fl_core.tracking import RunTracker, outside_trackers, simulated
 from secagg.aggregator import Aggregator
 from secagg.errors import AggregationError, PartyFailure
 from secagg.messages import RoundSpec, RoundSum
@@ -73,7 +73,7 @@ class MessageSource(Protocol):
         """
 
     def row(self) -> dict[str, float]:
-        """What the source saw of the last round, for the metrics; a deployment sees nothing."""
+        """What a simulation saw of the last round, for the run folder alone; a deployment sees nothing."""
 
 
 class RoundLoop:
@@ -126,7 +126,8 @@ class RoundLoop:
             )
         load_flat_adapter(task.model, theta)
         self.budget = Budget(config, plan, ledger)
-        self.tracker = Tracker(folder, self.state.round)
+        outside = outside_trackers(config.tracking, folder.path, ledger.header.run)
+        self.tracker = RunTracker(folder, self.state.round, outside)
         seed = config.privacy.insecure_seed
         self.random = Keystream.system() if seed is None else Keystream.seeded(seed)
         # Who vanishes when is the simulated world's doing and no secret. It is fixed by run and round, so that a round
@@ -292,7 +293,7 @@ class RoundLoop:
             "bytes_per_client": self.uploaded,
             **scores,
             **{f"epsilon_{view}": spent for view, spent in self.budget.epsilons().items() if spent is not None},
-            **self.source.row(),
+            **simulated(self.source.row()),
         }
         if clip_norm is not None:
             row["clip_norm"] = clip_norm

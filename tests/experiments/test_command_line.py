@@ -75,6 +75,8 @@ def test_a_run_prints_its_table_and_leaves_the_documented_folder(done):
         assert text in printed
     names = {item.name for item in folder.iterdir()}
     assert {"config.yaml", "metrics.jsonl", "ledger.jsonl", "checkpoints", "adapter", "figures", "tensorboard"} <= names
+    assert printed.splitlines()[-1].endswith(f"report: {folder / 'report.html'}")
+    assert "intact" in (folder / "report.html").read_text()
     assert (folder / "figures" / "accuracy.png").stat().st_size > 10_000
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["round"] for row in rows] == [0, 1, 2, 3, 4]
@@ -150,9 +152,42 @@ def test_reports_draw_several_runs_and_refuse_unfinished_ones(sotto, mistake, do
     folder, _ = done
     code, _, err = sotto("report", folder, "--out", tmp_path / "report")
     assert code == 0, err
-    assert {item.name for item in (tmp_path / "report").iterdir()} == {"table.md", "runs.json", "accuracy.png"}
+    assert {item.name for item in (tmp_path / "report").iterdir()} == {
+        "table.md",
+        "runs.json",
+        "accuracy.png",
+        "report.html",
+    }
     assert "| done | digits | 5 | example | distributed |" in (tmp_path / "report" / "table.md").read_text()
     assert "holds no finished run" in mistake("report", tmp_path)
+    code, out, err = sotto("report", folder, "--out", tmp_path / "report", "--json")
+    assert (code, err) == (0, "")
+    (arm,) = json.loads(out)["arms"]
+    assert arm["name"] == "done"
+    assert arm["epsilon"]["release"] <= 8
+    assert sotto("report", folder, "--out", tmp_path / "report", "--quiet") == (0, "", "")
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"config": {}}'])
+def test_a_damaged_summary_is_a_sentence(mistake, tmp_path, content):
+    (tmp_path / "summary.json").write_text(content)
+    assert "summary.json has no " in mistake("report", tmp_path, "--out", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_progress_for_scripts_is_json_beside_a_json_result(sotto, mistake, home, tmp_path):
+    arguments = ["run", home / "run.yaml", "federation.rounds=2", "--out", tmp_path / "run", "--progress", "json"]
+    assert "exclude each other" in mistake(*arguments, "--quiet")
+    code, out, err = sotto(*arguments, "--json")
+    assert code == 0, err
+    events = [json.loads(line) for line in err.splitlines()]
+    rounds = [one for one in events if one["event"] == "round"]
+    assert [one["round"] for one in rounds] == [1, 2]
+    assert rounds[-1]["epsilon"] == {
+        name: pytest.approx(view["epsilon"]) for name, view in json.loads(out)["privacy"]["views"].items()
+    }
+    assert rounds[-1]["epsilon_target"] == 8
+    assert {"sizing the noise", "writing adapter, figures and report"} <= {one.get("text") for one in events}
 
 
 @pytest.mark.parametrize(
@@ -271,9 +306,20 @@ def test_sweeps_run_every_variant_once_and_write_one_table(sotto, mistake, home,
             }
         )
     )
-    for _ in range(2):
-        code, _, err = sotto("sweep", home / "sweep.yaml", "--out", tmp_path / "sweep", "--quiet")
+    for shown in (["--progress", "json"], ["--quiet"]):
+        code, out, err = sotto("sweep", home / "sweep.yaml", "--out", tmp_path / "sweep", "--json", *shown)
         assert code == 0, err
+        arms = json.loads(out)["arms"]
+        assert [(arm["name"], arm["epsilon_target"], len(arm["runs"])) for arm in arms] == [
+            ("a", 4, 1),
+            ("none", None, 1),
+        ]
+        events = [json.loads(line) for line in err.splitlines()]
+        rounds = [(one["title"], one["round"]) for one in events if one["event"] == "round"]
+        assert rounds == (
+            [("a (1/2)", 1), ("a (1/2)", 2), ("none (2/2)", 1), ("none (2/2)", 2)] if "json" in shown else []
+        )
+    assert "Ledgers intact" in (tmp_path / "sweep" / "report.html").read_text()
     assert (tmp_path / "sweep" / "table.md").read_text().count("digits |") == 2
     assert (tmp_path / "sweep" / "accuracy.png").exists()
     (home / "bad.yaml").write_text(yaml.safe_dump({"base": "run.yaml", "run": {}}))

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from experiments import figures, runs
-from experiments.runs import _refuse_other_run
+from experiments.runs import _refuse_difference, _refuse_other_run
 from fl_core.config import ConfigError
+from fl_core.config_file import save_config
 from fl_core.run_folder import StorageError
 from tests.fl_core.privacy.test_ledger import HEADER
 from tests.fl_core.tiny import tiny_config, tiny_task
@@ -28,6 +29,13 @@ def test_a_ledger_that_does_not_say_what_it_is_about_is_gone_on_with():
 def test_a_run_on_something_else_is_not(change):
     with pytest.raises(ConfigError, match=f"cannot resume runs/one: the ledger's {next(iter(change))} was"):
         _refuse_other_run(replace(KNOWN, run="new"), replace(KNOWN, **change), FOLDER)
+
+
+def test_who_else_is_told_of_rounds_may_change_when_a_run_goes_on(tmp_path):
+    save_config(tiny_config(), tmp_path / "config.yaml")
+    _refuse_difference(tiny_config("tracking.wandb=true", "engine.workers=2"), tmp_path / "config.yaml")
+    with pytest.raises(ConfigError, match="lora.rank is 3 now"):
+        _refuse_difference(tiny_config("tracking.wandb=true", "lora.rank=3"), tmp_path / "config.yaml")
 
 
 class Silent:
@@ -62,6 +70,6 @@ def test_a_run_whose_figure_met_a_full_disk_has_not_ended_until_it_is_resumed(ex
     assert (run / "figures" / "accuracy.png").read_bytes().endswith(b"IEND\xaeB`\x82")
     left = {path.name for path in run.iterdir()}
     assert left == {
-        ".lock", "adapter", "checkpoints", "config.yaml", "figures", "ledger.jsonl", "metrics.jsonl", "summary.json",
-        "tensorboard",
+        ".lock", "adapter", "checkpoints", "config.yaml", "figures", "ledger.jsonl", "metrics.jsonl", "report.html",
+        "summary.json", "tensorboard",
     }  # fmt: skip

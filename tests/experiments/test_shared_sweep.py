@@ -8,7 +8,7 @@ import yaml
 
 from experiments import runs
 from fl_core.run_folder import lock_folder
-from tests.experiments.test_arms import run
+from tests.experiments.html_report.sample import sample_run
 
 
 def test_runs_that_another_process_is_at_are_left_to_it(sotto, tmp_path, monkeypatch):
@@ -19,7 +19,7 @@ def test_runs_that_another_process_is_at_are_left_to_it(sotto, tmp_path, monkeyp
     def execute(config, out, resume, overwrite, progress):
         lock = lock_folder(out)  # refuses like a real run
         started.append(out.name)
-        _, rows, summary = run("x", 0.2)
+        _, rows, summary = sample_run(tmp_path / f"made of {out.name}")
         (out / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (out / "summary.json").write_text(json.dumps(summary))
         lock.close()

@@ -15,7 +15,7 @@ from fl_core.adapters import flat_adapter
 from fl_core.checkpoint import latest_checkpoint
 from fl_core.privacy.ledger import LedgerError, history, read_ledger, summary
 from fl_core.run_folder import StorageError
-from fl_core.tracking import Tracker, read_metrics
+from fl_core.tracking import MetricsFile, read_metrics
 from secagg import PlaintextAggregator, SmpcAggregator
 from secagg.errors import AggregationError, SottoError
 from secagg.smpc import PartyFailure
@@ -286,7 +286,7 @@ def test_a_full_disk_while_writing_metrics_is_a_sentence_and_the_run_can_go_on(t
 
 
 def test_a_round_whose_row_met_a_full_disk_has_it_once_the_checkpoint_could_be_written(tmp_path, monkeypatch):
-    config, real = tiny_config(), Tracker.record
+    config, real = tiny_config(), MetricsFile.record
 
     def record(self, row):
         before = self._length
@@ -297,7 +297,7 @@ def test_a_round_whose_row_met_a_full_disk_has_it_once_the_checkpoint_could_be_w
             self._length, self._pending = before, [line]
             raise StorageError("metrics.jsonl cannot be written: No space left on device")
 
-    monkeypatch.setattr(Tracker, "record", record)
+    monkeypatch.setattr(MetricsFile, "record", record)
     with pytest.raises(StorageError, match="No space left on device"):
         run_tiny(tmp_path / "run", config)
     monkeypatch.undo()

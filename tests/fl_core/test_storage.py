@@ -18,7 +18,7 @@ from fl_core.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from fl_core.environment import EnvironmentProblem, check_environment
 from fl_core.optimizers import OptimizerState
 from fl_core.run_folder import RunFolder, StorageError, lock_folder, write_atomically
-from fl_core.tracking import Tracker, read_metrics, summary_writer
+from fl_core.tracking import RunTracker, read_metrics, summary_writer
 
 
 def checkpoint(round_):
@@ -49,12 +49,16 @@ def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed_up(tmp_path):
     with RunFolder(tmp_path / "run") as folder:
         folder.config_path.write_text("a: 1")
         folder.ledger_path.write_text("x")
+        folder.page.write_text("<p>")
+        for service in folder.services:
+            service.mkdir()
     (tmp_path / "run" / "mine.txt").write_text("keep")
     with pytest.raises(StorageError, match="already holds a run; use --resume, --overwrite"):
         RunFolder(tmp_path / "run")
     with RunFolder(tmp_path / "run", overwrite=True) as folder:
         assert not folder.config_path.exists()
         assert not folder.ledger_path.exists()
+        assert not any(place.exists() for place in (folder.page, *folder.services))
     assert (tmp_path / "run" / "mine.txt").read_text() == "keep"
 
 
@@ -176,11 +180,11 @@ def test_a_damaged_checkpoint_is_named_and_executes_nothing(tmp_path, damage):
 
 def test_metrics_after_the_checkpoint_are_dropped_on_resume(tmp_path):
     with RunFolder(tmp_path) as folder:
-        tracker = Tracker(folder, 0)
+        tracker = RunTracker(folder, 0)
         for round_ in range(4):
             tracker.record({"round": round_, "accuracy": 0.5})
         tracker.close()
-        again = Tracker(folder, 2)
+        again = RunTracker(folder, 2)
         again.record({"round": 3, "accuracy": 0.75})
         again.close()
         assert [(r["round"], r["accuracy"]) for r in read_metrics(folder.metrics_path)] == [
@@ -207,7 +211,7 @@ def test_a_row_that_could_not_be_written_comes_back_before_the_checkpoint_and_on
         raise OSError(28, "No space left on device")
 
     with RunFolder(tmp_path) as folder:
-        tracker = Tracker(folder, 0)
+        tracker = RunTracker(folder, 0)
         tracker.record({"round": 0})
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(StorageError, match="No space left on device"):
@@ -227,7 +231,7 @@ def test_rows_that_a_full_disk_kept_back_are_written_whole_with_the_next_one(tmp
         raise OSError(28, "No space left on device")
 
     with RunFolder(tmp_path) as folder:
-        tracker = Tracker(folder, 0)
+        tracker = RunTracker(folder, 0)
         tracker.record({"round": 0})
         for round_ in (1, 2):
             with monkeypatch.context() as full:
@@ -242,10 +246,11 @@ def test_rows_that_a_full_disk_kept_back_are_written_whole_with_the_next_one(tmp
 
 def test_a_tracker_holds_no_row_that_is_on_the_disk(tmp_path):
     with RunFolder(tmp_path) as folder:
-        tracker = Tracker(folder, 0)
+        tracker = RunTracker(folder, 0)
         for round_ in range(3):
             tracker.record({"round": round_, "accuracy": 0.5})
-        held = [value for value in vars(tracker).values() if isinstance(value, list | dict | tuple) and value]
+        holders = [tracker._file, tracker._all[1]]
+        held = [v for holder in holders for v in vars(holder).values() if isinstance(v, list | dict | tuple) and v]
         tracker.close()
         assert held == []
 
@@ -255,7 +260,7 @@ def test_a_full_disk_below_tensorboard_is_a_sentence_and_no_traceback(tmp_path, 
         raise OSError(28, "No space left on device")
 
     with RunFolder(tmp_path) as folder:
-        tracker = Tracker(folder, 0)
+        tracker = RunTracker(folder, 0)
         tracker.record({"round": 0, "accuracy": 0.5})
         monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
         monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.flush", full)

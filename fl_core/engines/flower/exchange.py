@@ -23,8 +23,9 @@ TRAIN = "train"  # this round's sealed messages of your clients, please
 RELAY = "query.accumulate"  # to an aggregator node: put these sealed parts where your party reads them
 
 _VERSION = 1
-# How each side uses its machine is its own business, as are the parties' addresses and where the ServerApp counts.
-_OWN = ("engine", "flower")
+# How each side uses its machine is its own business, as are the parties' addresses, where the ServerApp counts and whom
+# it tells of rounds.
+_OWN = ("engine", "flower", "tracking")
 _OWN_KEYS = {"aggregation": ("deployment", "timeout_s"), "privacy": ("budget",)}
 
 Value = int | float | str | bytes | list[int]

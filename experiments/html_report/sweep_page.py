@@ -1,0 +1,229 @@
+"""The page of several runs: their arms side by side, each with its mean and deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from experiments.arms import Arm, arms_of
+from experiments.html_report.bars import bars
+from experiments.html_report.chart_svg import draw
+from experiments.html_report.configuration import as_yaml, changed, flat, varying
+from experiments.html_report.epsilon_section import meaning_table
+from experiments.html_report.markup import Content, Html, element, joined
+from experiments.html_report.sections import Section, Subject, box, machine, said, tile, verdict
+from experiments.html_report.sweep_charts import accuracy_charts, epsilon_charts, trust_charts
+from experiments.html_report.tables import facts, folded, key, setting, table
+from experiments.html_report.words import UNITS, bounded, epsilon, percent, proven
+from experiments.report import arm_table
+from experiments.summary import extrapolates
+
+__all__ = ["sweep_sections"]
+
+_MOST_ROWS = 12  # of a table that is not folded away
+
+
+def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
+    """What stands above everything, and the sections."""
+    arms = arms_of([subject.run for subject in subjects])
+    notes = _notes(arms)
+    top = joined(
+        element("p", _what_was_done(arms), class_="lead"), _tiles(arms, subjects), _first(subjects, arms, notes)
+    )
+    return top, [
+        Section("arms", "The arms", _arms(arms, notes)),
+        Section("figures", "Figures", _figures(arms, subjects)),
+        Section("privacy", "The three epsilons in plain words", meaning_table(arms)),
+        Section("ledger", "The ledgers, verified now", _ledgers(subjects)),
+        Section("configuration", "Configuration", _configuration(arms)),
+        Section("environment", "What they ran on", _environment(arms)),
+    ]
+
+
+def _what_was_done(arms: Sequence[Arm]) -> str:
+    summaries = [arm.summary for arm in arms]
+    privacy = [summary["config"]["privacy"] for summary in summaries]
+    runs, most = sum(len(arm.runs) for arm in arms), max(len(arm.runs) for arm in arms)
+    clients = sorted({summary["config"]["federation"]["clients"] for summary in summaries})
+    epsilons = sorted({one["epsilon"] for one in privacy if one.get("epsilon") is not None})
+    sources = dict.fromkeys(str(summary["source"]) for summary in summaries)
+    units = dict.fromkeys(UNITS[one["unit"]] for one in privacy)
+    said = (
+        f"{runs} run{'s' if runs > 1 else ''} of {len(arms)} setting{'s' if len(arms) > 1 else ''} fine-tuned a LoRA "
+        f"adapter on {_listed(list(sources))}, held by {_listed([f'{count:,}' for count in clients])} clients, with "
+        f"{_listed(list(units))} protected and trust {_listed(sorted({one['trust'] for one in privacy}))}"
+    )
+    said += f", at epsilon {_listed([f'{value:g}' for value in epsilons])}" if epsilons else ""
+    return said + (
+        f"; settings were run up to {most} times, each time with randomness of its own." if most > 1 else "."
+    )
+
+
+def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
+    free = [arm for arm in arms if arm.summary["config"]["privacy"]["trust"] == "none"]
+    private = [arm for arm in arms if proven(arm.summary)[0]]
+    untuned = sorted({percent(arm.mean("accuracy_before")) for arm in arms})
+    tiles = [tile("Accuracy before", " to ".join(dict.fromkeys([untuned[0], untuned[-1]])), "the untuned base")]
+    if free:
+        best = max(free, key=lambda arm: arm.mean("accuracy_after"))
+        tiles.append(tile("Best without privacy", percent(best.mean("accuracy_after")), _spread(best), best.name))
+    if private:
+        # Better with nobody who is trusted with every message, where there is such an arm.
+        safest = [arm for arm in private if arm.summary["privacy"]["views"]["aggregators"]["epsilon"] is not None]
+        # And an extrapolation is another federation's epsilon.
+        own = [arm for arm in safest or private if extrapolates(arm.summary) is None]
+        best = max(own or safest or private, key=lambda arm: arm.mean("accuracy_after"))
+        asked, views = best.summary["config"]["privacy"].get("epsilon"), best.summary["privacy"]["views"]
+        got = ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in ("release", "aggregators", "local"))
+        tiles.append(tile("Best with a proven epsilon", percent(best.mean("accuracy_after")), _spread(best), best.name))
+        wanted = f"asked for {asked:g}" if asked is not None else "the noise was given"
+        tiles.append(tile("Its epsilon realised", epsilon(views[bounded(best.summary)]["epsilon"]), wanted, got))
+    tiles.append(
+        tile("Epsilons proven", f"{len(private)} of {len(arms)}", "settings, for the integers that were drawn")
+    )
+    intact = sum(subject.check.verdict == "intact" for subject in subjects)
+    absent = sum(subject.check.verdict == "absent" for subject in subjects)
+    about = f"{absent} not here, so not verified" if absent else "verified when this page was made"
+    tiles.append(
+        tile("Ledgers intact", f"{intact} of {len(subjects)}" if absent < len(subjects) else "not here", about)
+    )
+    return element("dl", *tiles, class_="tiles")
+
+
+def _spread(arm: Arm) -> str | None:
+    deviation = arm.deviation("accuracy_after")
+    return None if deviation is None else f"± {percent(deviation)} between {len(arm.runs)} runs"
+
+
+def _first(subjects: Sequence[Subject], arms: Sequence[Arm], notes: dict[str, int]) -> Html:
+    boxes = []
+    bare = [arm.name for arm in arms if not arm.summary["privacy"]["private"]]
+    if bare:
+        boxes.append(box("danger", "Not private", element("p", f"These epsilons are no guarantee: {', '.join(bare)}.")))
+    faults = [subject for subject in subjects if subject.check.verdict == "fault"]
+    if faults:
+        listed = [element("li", f"{subject.name}: {subject.check.sentence}") for subject in faults]
+        boxes.append(box("danger", "Ledgers that do not bear out their numbers", element("ul", *listed)))
+    if notes:
+        listed = [element("li", note) for note in notes]
+        boxes.append(box(None, "Read this first", element("ol", *listed)))
+    return joined(*boxes)
+
+
+def _notes(arms: Sequence[Arm]) -> dict[str, int]:
+    """Every warning and note with its number, in the order of the arms."""
+    found: dict[str, int] = {}
+    for arm in arms:
+        for summary in arm.summaries:
+            for note in said(summary):
+                found.setdefault(note, len(found) + 1)
+    return found
+
+
+def _arms(arms: Sequence[Arm], notes: dict[str, int]) -> Html:
+    columns, rows = arm_table(arms)
+    asked = [arm.summary["config"]["privacy"].get("epsilon") for arm in arms]
+    columns = ["eps asked", "proven", *columns, *(["notes"] if notes else [])]
+    rows = [
+        [
+            "-" if wanted is None else f"{wanted:g}",
+            "yes" if proven(arm.summary)[0] else "no",
+            *row,
+            *(
+                [", ".join(dict.fromkeys(str(notes[note]) for one in arm.summaries for note in said(one)))]
+                if notes
+                else []
+            ),
+        ]
+        for arm, row, wanted in zip(arms, rows, asked, strict=True)
+    ]
+    same = [index for index in range(len(columns)) if len(arms) > 1 and len({row[index] for row in rows}) == 1]
+    kept = [index for index in range(len(columns)) if index not in same]
+    # The result before the circumstances: what a phone shows first.
+    kept.sort(key=lambda index: columns[index] not in ("accuracy after", "gain kept"))
+    caption = "Mean, with the standard deviation between repetitions" if _repeated(arms) else "One run a row"
+    return joined(
+        table(
+            f"{caption}; ∞: no finite epsilon",
+            ["setting", *(columns[index] for index in kept)],
+            [[arm.name, *(row[index] for index in kept)] for arm, row in zip(arms, rows, strict=True)],
+            sortable=True,
+        ),
+        folded("The same in all of them", facts([(columns[index], rows[0][index]) for index in same]))
+        if same
+        else None,
+    )
+
+
+def _figures(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
+    charts = [*accuracy_charts(arms), *trust_charts(arms), *epsilon_charts(arms)]
+    figures = [draw(chart, f"figure-{number}") for number, chart in enumerate(charts, 1)]
+    sent = [(arm.name, arm.mean("bytes_per_client")) for arm in arms]
+    times = [(arm.name, arm.mean("seconds_rounds") / max(1.0, arm.mean("rounds_done"))) for arm in arms]
+    figures.append(bars("Bytes a client sends in a round", "", sent, lambda value: f"{value:,.0f}"))
+    about = "Wall time, evaluation included, mean of the repetitions; runs may have shared the machine with others."
+    figures.append(bars("Seconds a round", about, times, lambda value: f"{value:.3g}", 2))
+    absent = any(subject.check.verdict == "absent" for subject in subjects)
+    alone = "Epsilon by round is in run folders’ metrics and not in a runs.json, so it is missing for runs from there."
+    return joined(element("p", alone) if absent else None, element("div", *figures, class_="figures"))
+
+
+def _ledgers(subjects: Sequence[Subject]) -> Html:
+    counts = {
+        verdict_: sum(s.check.verdict == verdict_ for s in subjects) for verdict_ in ("intact", "fault", "absent")
+    }
+    told = f"{counts['intact']} of {len(subjects)} ledgers are intact"
+    told += f", {counts['fault']} have a fault" if counts["fault"] else ""
+    told += (
+        f"; {counts['absent']} runs come from a report’s runs.json, which holds no ledger, and were not verified"
+        if counts["absent"]
+        else ""
+    )
+    rows = [
+        [
+            subject.name,
+            verdict(subject.check),
+            f"{subject.check.lines:,}" if subject.check.lines is not None else "–",
+            element("code", (subject.check.head or "–")[:16]),
+            subject.check.sentence,
+        ]
+        for subject in subjects
+    ]
+    made = table(
+        "Each run’s ledger, as it is now", ["run", "verdict", "lines", "last hash", "finding"], rows, words=True
+    )
+    return joined(
+        element("p", f"{told}."), made if len(rows) <= _MOST_ROWS else folded(f"All {len(rows)} ledgers", made)
+    )
+
+
+def _configuration(arms: Sequence[Arm]) -> Html:
+    configs = [arm.summary["config"] for arm in arms]
+    keys = varying(configs)
+    shared = [row for row in changed(configs[0]) if row[0] not in keys]
+    rows: list[Sequence[Content]] = [[key(name), setting(value), setting(usual)] for name, value, usual in shared]
+    cells: list[Sequence[Content]] = [
+        [arm.name, *(setting(flat(config).get(name)) for name in keys)]
+        for arm, config in zip(arms, configs, strict=True)
+    ]
+    heads = ["setting", *map(key, keys)]
+    return joined(
+        table("The same in all settings, and not the default", ["key", "here", "default"], rows, words=True)
+        if rows
+        else None,
+        table("What the settings differ in", heads, cells) if keys else None,
+        folded(f"The whole configuration of {arms[0].name}", element("pre", as_yaml(configs[0]), tabindex=0)),
+    )
+
+
+def _environment(arms: Sequence[Arm]) -> Html:
+    summaries = [summary for arm in arms for summary in arm.summaries]
+    whole = sum(float(summary["seconds"]) for summary in summaries)
+    return facts([("seconds of all runs together", f"{whole:,.0f}"), *machine(summaries)])
+
+
+def _repeated(arms: Sequence[Arm]) -> bool:
+    return any(len(arm.runs) > 1 for arm in arms)
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
