@@ -63,7 +63,6 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     'sotto suggest "is there a way to" *': (_RUNS,),
     "sotto sweep *": (_SWEEPS,),
     "sotto party --rank ? --config parties.yaml": (_PARTIES,),
-    "sotto run config.yaml aggregation.deployment=.": (_PARTIES,),
     "sotto run experiments/configs/demo_words.yaml aggregation.deployment=.": (_PARTIES,),
     "sotto party --rank K --config parties.yaml --spool spool": _FLOWER,
     "flower-superlink --ssl-*": _FLOWER,

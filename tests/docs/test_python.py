@@ -38,7 +38,10 @@ def test_the_python_of_the_readme_runs():
         "optimizer": torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1),
     }
     before = [p.detach().clone() for p in model.parameters() if p.requires_grad]
-    for block in python_of("README.md"):
+    tutorial = [block.text for block in python_of("docs/tutorial-own-data.md")]
+    own, *others = python_of("README.md")
+    assert own.text in tutorial, "it needs a run, and is run where the tutorial is"
+    for block in others:
         execute(block, names)
     after = [p for p in model.parameters() if p.requires_grad]
     assert any(not old.equal(new) for old, new in zip(before, after, strict=True))
