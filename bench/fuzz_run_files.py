@@ -18,6 +18,7 @@ from bench.fuzz_mutations import mixed
 from bench.fuzz_oracle import Surface
 from bench.fuzz_values import changed, json_text
 from experiments.arms import Run, arms_of, chosen_runs
+from experiments.html_report import write_page
 from experiments.report import _markdown, arm_table, load_runs, write_report
 from fl_core.adapters import flat_adapter
 from fl_core.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
@@ -154,34 +155,20 @@ def metrics_file(folder: Path) -> Surface:
 
 
 def _summary() -> dict[str, Any]:
-    """As `experiments.summary` writes it."""
-    return {
-        "config": {
-            "federation": {"clients": 100},
-            "privacy": {"unit": "example", "trust": "distributed", "mechanism": "skellam", "epsilon": 2.0},
-            "noise": {"by": "clients", "dropout": "oversize"},
-            "aggregation": {"backend": "smpc"},
-            "data": {"name": "mnist"},
-            "lora": {"rank": 8, "targets": ["fc"], "blocks": []},
-            "simulation": {"noise": "per_client", "noise_cohort": None},
-        },
-        "privacy": {
-            "views": {"release": {"epsilon": 1.2}, "aggregators": {"epsilon": None}, "local": {"epsilon": 123456.0}},
-            "warnings": ["about it"],
-            "delta": 1e-5,
-        },
-        "data": "mnist", "source": "here", "notes": ["a note"], "targets": ["fc"], "accuracy_before": 0.1,
-        "accuracy_after": 0.98, "scores_before": {"accuracy": 0.1}, "scores_after": {"accuracy": 0.98}, "ring_bits": 37,
-        "bytes_per_client": 52544, "seconds": 12.3,
-    }  # fmt: skip
+    """One that a run wrote."""
+    recorded = Path(__file__).parent / "results" / "next_word_units" / "runs.json"
+    found: dict[str, Any] = json.loads(recorded.read_text())[0]["summary"]
+    return found
 
 
 def _reported(runs: list[Run], out: Path, drawn: bool) -> list[str]:
     """All that `sotto report` does with runs, figures only if asked for: they take half a second."""
+    out.parent.mkdir(exist_ok=True)
     arms = arms_of(chosen_runs(runs, []))
     arm_table(arms)
     text = _markdown(arms)
     json.dumps(runs, allow_nan=False)
+    write_page(runs, {}, out.with_suffix(".html"))
     if drawn:
         write_report(runs, out)
     return text.splitlines()

@@ -15,6 +15,7 @@ from secagg.errors import SottoError
 __all__ = ["check_curve", "check_summary", "writable"]
 
 _LARGEST_COUNT = 10**12
+_DEEPEST = 12  # sections in one another: a configuration has four
 
 
 def _number(value: object) -> bool:
@@ -48,6 +49,19 @@ def _above_zero(value: object) -> bool:
     return _number(value) and value > 0  # type: ignore[operator]
 
 
+def _truth(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _shallow(value: object, levels: int = _DEEPEST) -> bool:
+    """A section that can be written out: neither deep beyond any configuration, nor with text that is none."""
+    if isinstance(value, dict):
+        return levels > 0 and all(writable(key) and _shallow(one, levels - 1) for key, one in value.items())
+    if isinstance(value, list):
+        return levels > 0 and all(_shallow(one, levels - 1) for one in value)
+    return not isinstance(value, str) or writable(value)
+
+
 def _one_of(*allowed: str) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and value in allowed
 
@@ -69,6 +83,7 @@ _NEEDED: dict[str, Callable[[object], bool]] = {
     "accuracy_after": _number,
     "bytes_per_client": _number,
     "seconds": _number,
+    "config": lambda value: _section(value) and _shallow(value),
     "config.federation.clients": _count,
     "config.privacy.unit": writable,
     "config.privacy.trust": _one_of("none", "central", "local", "distributed"),
@@ -80,10 +95,35 @@ _NEEDED: dict[str, Callable[[object], bool]] = {
     "privacy.views.release.epsilon": _or_null(_number),
     "privacy.views.aggregators.epsilon": _or_null(_number),
     "privacy.views.local.epsilon": _or_null(_number),
+    "privacy.views.release.adversary": writable,
+    "privacy.views.release.note": _or_null(writable),
+    "privacy.views.aggregators.adversary": writable,
+    "privacy.views.aggregators.note": _or_null(writable),
+    "privacy.views.local.adversary": writable,
+    "privacy.views.local.note": _or_null(writable),
     "privacy.warnings": _texts,
-    "privacy.delta": _number,
+    "privacy.notes": _texts,
+    "privacy.delta": lambda value: _number(value) and 0 < value < 1,  # type: ignore[operator]
+    "privacy.unit": _one_of("example", "client"),
+    "privacy.backend": writable,
+    "privacy.neighbouring": writable,
+    "privacy.accountant": writable,
+    "privacy.run": writable,
+    "privacy.private": _truth,
+    "privacy.proven": _truth,
+    "privacy.openings": _count,
+    "privacy.rounds": _count,
 }
 _LATER: dict[str, Callable[[object], bool]] = {
+    "privacy.lines": _count,
+    "privacy.head": writable,
+    "idealised_release_epsilon": _or_null(_number),
+    "environment": lambda value: _section(value) and _shallow(value),
+    "config.federation.n_min": _or_null(_count),
+    "config.federation.sample_rate": _number,
+    "config.privacy.delta": lambda value: _number(value) and 0 < value < 1,  # type: ignore[operator]
+    "config.lora.rank": _count,
+    "config.aggregation.parties": _count,
     "ring_bits": _count,
     "targets": _texts,
     "scores_before": _numbers,

@@ -25,7 +25,13 @@ def run(name, after, trust="distributed", clients=1000, epsilon=8.0, **scores):
     }
     if trust == "none":
         summary["config"]["privacy"]["epsilon"] = None
-    summary["privacy"] |= {"warnings": [f"about {name}"], "delta": 1e-5}
+    summary["privacy"] |= {
+        "warnings": [f"about {name}"], "delta": 1e-5, "notes": [], "unit": "example", "backend": "smpc",
+        "neighbouring": "zero_out", "accountant": "rdp", "run": "0" * 32, "private": True, "proven": True,
+        "openings": 2, "rounds": 2,
+    }  # fmt: skip
+    for view in summary["privacy"]["views"].values():
+        view |= {"adversary": "somebody", "note": None}
     summary |= {"accuracy_before": 0.1, "accuracy_after": after, "notes": [], "source": "here"}
     summary |= {"records": 10, "parameters": 5, "ended": "all rounds done", "rounds_done": 2, "seconds_rounds": 1.0}
     if scores:

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 import yaml
@@ -168,10 +169,16 @@ def test_reports_draw_several_runs_and_refuse_unfinished_ones(sotto, mistake, do
     assert sotto("report", folder, "--out", tmp_path / "report", "--quiet") == (0, "", "")
 
 
+def test_the_version_is_printed_and_nothing_else(sotto):
+    code, out, err = sotto("--version")
+    assert (code, err) == (0, "")
+    assert out == f"sotto {version('sotto')}\n"
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", '{"config": {}}'])
 def test_a_damaged_summary_is_a_sentence(mistake, tmp_path, content):
     (tmp_path / "summary.json").write_text(content)
-    assert "summary.json has no " in mistake("report", tmp_path, "--out", tmp_path / "report")
+    assert "summary.json is no summary that a run wrote: " in mistake("report", tmp_path, "--out", tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 

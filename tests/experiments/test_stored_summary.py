@@ -28,6 +28,8 @@ def test_every_report_that_was_ever_committed_is_read(path):
         ("config.privacy.trust", "nobody"), ("config.privacy.trust", []), ("config.privacy.epsilon", "8"),
         ("config.privacy.epsilon", -1.0), ("privacy.views.local", None), ("privacy.views.local.epsilon", True),
         ("privacy.delta", {}), ("config.federation.clients", 1.5), ("config.noise", {"by": "clients"}),
+        ("privacy.unit", "record"), ("privacy.proven", 1), ("privacy.notes", "none"), ("privacy.run", {}),
+        ("privacy.delta", 0.0), ("privacy.views.local.note", 5), ("idealised_release_epsilon", "2"),
         ("scores_after", {"accuracy": None}), ("config.lora.targets", "fc"), ("config", []),
     ],
 )  # fmt: skip
@@ -68,3 +70,18 @@ def test_a_summary_with_numbers_that_json_has_not_is_refused(tmp_path):
     (tmp_path / "summary.json").write_text(json.dumps({"accuracy_after": float("nan")}))
     with pytest.raises(SottoError, match="summary.json cannot be read"):
         load_runs([tmp_path])
+
+
+def test_a_configuration_that_is_deeper_than_any_or_holds_what_is_no_text_is_refused():
+    for odd in ({"a": "\ud800"}, {"\ud800": 1}):
+        summary = copy.deepcopy(run("a", 0.3)[2])
+        summary["config"]["more"] = odd
+        with pytest.raises(SottoError, match="config is of another kind or size"):
+            check_summary(summary, "here")
+    deep: object = 1
+    for _ in range(5000):
+        deep = [deep]
+    summary = copy.deepcopy(run("a", 0.3)[2])
+    summary["config"]["more"] = deep
+    with pytest.raises(SottoError, match="config is of another kind or size"):
+        check_summary(summary, "here")
