@@ -34,7 +34,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop")
@@ -46,6 +45,7 @@ def _options(
 def _register() -> None:
     from experiments.commands import budget, data, party, pretrain, privacy, report, run, suggest
 
+    app.callback()(_options)
     for module in (run, pretrain, suggest, privacy, budget, party, data, report):
         module.register(app)
 
