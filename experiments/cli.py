@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 something that the user or operator can mend, told in one 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -69,6 +70,10 @@ def main() -> None:
         # The reader of our output went away (`sotto ... | head`); there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        _fail(f"{error.filename} cannot be the name of a file: {error.strerror}", 2)
     else:
         sys.exit(code if isinstance(code, int) else 0)
 

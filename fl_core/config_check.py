@@ -7,7 +7,9 @@ never correct a value.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
 
 from fl_core.config import ConfigError, RunConfig
 from fl_core.engine_check import check_engines
@@ -36,6 +38,8 @@ def check(config: RunConfig, where: str) -> None:
     def choice(key: str, value: str, *allowed: str) -> None:
         need(value in allowed, key, repr(value), ", ".join(allowed))
 
+    for key, value in _floats(asdict(config)):
+        need(math.isfinite(value), key, value, "a finite number")
     d, f, p, s, a = (
         config.data,
         config.federation,
@@ -160,6 +164,10 @@ def check(config: RunConfig, where: str) -> None:
     m = config.model
     need(len(m.channels) == 2 and min(m.channels) >= 1, "model.channels", m.channels, "two numbers above 0")
     need(m.pretrain.epochs >= 0, "model.pretrain.epochs", m.pretrain.epochs, "0 or more")
+    need(_positive(m.pretrain.learning_rate), "model.pretrain.learning_rate", m.pretrain.learning_rate, "above 0")
+    need(m.pretrain.shift >= 0, "model.pretrain.shift", m.pretrain.shift, "0 or more pixels")
+    smoothing = m.pretrain.label_smoothing
+    need(0 <= smoothing < 1, "model.pretrain.label_smoothing", smoothing, "0 to below 1")
     need(m.pretrain.batch_size >= 1, "model.pretrain.batch_size", m.pretrain.batch_size, "1 or more")
     need(config.tracking.project.strip() != "", "tracking.project", "empty", "a name")
     check_engines(config, need)
@@ -273,6 +281,15 @@ def _check_sums(config: RunConfig, need: _Need) -> None:
             ),
         ):
             need(possible, "aggregation.norm_check", f"true while {because}", f"false, or {instead}")
+
+
+def _floats(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every number that is no integer, by its key."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _floats(value, f"{prefix}{key}.")
+        elif isinstance(value, float):
+            yield prefix + key, value
 
 
 def _positive(value: float) -> bool:

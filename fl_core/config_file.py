@@ -44,9 +44,9 @@ def load_yaml(path: Path) -> DictConfig:
     Raises:
         ConfigError: if the file is missing, unreadable, not YAML, or not a mapping.
     """
-    if not path.is_file():
-        raise ConfigError(f"config {path} does not exist; give the path of a YAML file")
     try:
+        if not path.is_file():
+            raise ConfigError(f"config {path} does not exist; give the path of a YAML file")
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:

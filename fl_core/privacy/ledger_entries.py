@@ -8,6 +8,7 @@ line's JSON without it). Only the canonical bytes of a line are accepted back, s
 import hashlib
 import json
 import math
+import sys
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, TypeVar, get_args
 
@@ -286,7 +287,8 @@ def _canonical(record: dict[str, Any]) -> bytes:
 
 
 def _number(key: str, value: object, positive: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # An integer beyond all floats is none either.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise LedgerError(f'"{key}" must be a finite number, not {value!r}.')
     if value < 0 or (positive and value == 0):
         raise LedgerError(f'"{key}" must be {"above" if positive else "at least"} 0, not {value:g}.')

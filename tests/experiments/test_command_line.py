@@ -201,6 +201,8 @@ def test_progress_for_scripts_is_json_beside_a_json_result(sotto, mistake, home,
     ("arguments", "says"),
     [
         (["run", "absent.yaml"], "absent.yaml does not exist"),
+        (["run", "x" * 300], "File name too long"),
+        (["ledger", "x" * 300], "File name too long"),
         (["run", "{home}/run.yaml", "federation.client=3"], "did you mean clients"),
         (["run", "{home}/run.yaml", "federation.clients=three"], "federation.clients"),
         (["run", "{home}/run.yaml", "privacy.trust=none"], "privacy.trust is none"),

@@ -190,6 +190,12 @@ def test_a_rewritten_ledger_is_known_to_the_checkpoint(tmp_path):
         read_ledger(path, (0, ""))
 
 
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf"), True, "1", None])
+def test_what_is_no_finite_number_is_refused_without_a_crash(number):
+    with pytest.raises(LedgerError, match=r"must be a finite number|must be at least 0"):
+        replace(opening(0), noise_multiplier=number)
+
+
 def test_the_line_is_on_disk_before_append_returns(tmp_path, monkeypatch):
     calls = []
     real_write, real_sync = os.write, os.fsync
