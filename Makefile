@@ -25,8 +25,9 @@ demo: $(STAMP)
 	@$(BIN)/sotto run experiments/configs/demo_words.yaml --out runs/demo_words --overwrite
 	@$(BIN)/sotto suggest "This method returns the" --adapter runs/demo_words
 
+# Two processes with a core each; the tests of one file stay together, for they share parties and runs.
 test: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow and not gpu'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not gpu'
 
 test-slow: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'slow or gpu'
