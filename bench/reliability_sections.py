@@ -201,7 +201,9 @@ def soak_length(row: Part) -> str:
     return f"{row['rounds_watched']:,} rounds watched"
 
 
-def _slope(fit: Part) -> str:
+def _slope(fit: Part | None) -> str:
+    if fit is None:
+        return "not counted"
     return f"{fit['a_round']:,.0f} ({fit['low']:,.0f} to {fit['high']:,.0f})"
 
 
@@ -214,7 +216,7 @@ def _soak(part: Part) -> list[str]:
     for name, row in part["rows"].items():
         for who, process in row["processes"].items():
             handles = ", ".join(f"{key} {_early_late(process[key])}" for key in ("descriptors", "threads", "children"))
-            rows.append((SOAKS[name], who, _slope(process["uss"]), _slope(process["objects"]), handles))
+            rows.append((SOAKS[name], who, _slope(process["uss"]), _slope(process.get("objects")), handles))
     commands = [f"* {SOAKS[name]}: {soak_length(row)}; `{row['command']}`" for name, row in part["rows"].items()]
     return [
         "Growth over the second half of a long run, by Theil-Sen's slope and its 95 % interval. A run's files grow by "

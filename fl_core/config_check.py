@@ -38,8 +38,6 @@ def check(config: RunConfig, where: str) -> None:
     def choice(key: str, value: str, *allowed: str) -> None:
         need(value in allowed, key, repr(value), ", ".join(allowed))
 
-    for key, value in _floats(asdict(config)):
-        need(math.isfinite(value), key, value, "a finite number")
     d, f, p, s, a = (
         config.data,
         config.federation,
@@ -171,6 +169,8 @@ def check(config: RunConfig, where: str) -> None:
     need(m.pretrain.batch_size >= 1, "model.pretrain.batch_size", m.pretrain.batch_size, "1 or more")
     need(config.tracking.project.strip() != "", "tracking.project", "empty", "a name")
     check_engines(config, need)
+    for key, value in _floats(asdict(config)):  # what no rule above is about
+        need(math.isfinite(value), key, value, "a finite number")
 
 
 def _check_clipping(config: RunConfig, need: _Need) -> None:

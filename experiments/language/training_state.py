@@ -95,6 +95,7 @@ class TrainingFolder:
             LookupError,
             TypeError,
             MemoryError,
+            RuntimeError,  # an archive that says that it is encrypted, or packed in a way that there is not
             zipfile.BadZipFile,
             zlib.error,
         ) as error:
@@ -135,6 +136,7 @@ class TrainingFolder:
             for name, value in tensors.items():
                 _, index, key = name.split(".")
                 moments.setdefault(int(index), {})[key] = value
+            _check_moments(moments, optimizer)
             optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
         except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
             raise StorageError(f"checkpoint {path} is damaged ({error}); start anew with --overwrite") from None
@@ -177,3 +179,19 @@ class TrainingFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _check_moments(moments: dict[int, dict[str, Tensor]], optimizer: torch.optim.Optimizer) -> None:
+    """Refuse moments that are not Adam's for each of its parameters; there are none before the first step.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if moments and set(moments) != set(range(len(parameters))):
+        raise ValueError("moments of other parameters")
+    for index, state in moments.items():
+        shape = parameters[index].shape
+        wanted = {"step": torch.Size(()), "exp_avg": shape, "exp_avg_sq": shape}
+        if {name: value.shape for name, value in state.items()} != wanted:
+            raise ValueError(f"moments of parameter {index} are not Adam's")

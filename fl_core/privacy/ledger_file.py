@@ -15,6 +15,7 @@ import fcntl
 import json
 import logging
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,11 +68,15 @@ def read_ledger(path: str | Path, expected: tuple[int, str] | None = None) -> Le
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        # A device or a pipe has no end, or none that comes.
+        regular = stat.S_ISREG(path.stat().st_mode)
+        content = path.read_bytes() if regular else b""
     except OSError as error:
         raise LedgerError(f"Ledger {path} cannot be read ({error.strerror}).") from None
     except ValueError as error:  # a name that no file has, as from a budget that was changed
         raise LedgerError(f"Ledger {path} cannot be read ({error}).") from None
+    if not regular:
+        raise LedgerError(f"Ledger {path} cannot be read (it is no regular file).")
     return _verify(path, content, expected)
 
 

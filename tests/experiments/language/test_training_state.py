@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from experiments.language.pretraining import PretrainingReport
-from experiments.language.training_state import TrainingFolder
+from experiments.language.training_state import TrainingFolder, _check_moments
 from fl_core.config import ConfigError
 from fl_core.run_folder import StorageError
 from fl_core.tracking import read_metrics
@@ -159,6 +159,18 @@ def test_damaged_tokens_are_a_sentence(tmp_path, settings, damage):
         path.write_bytes({"empty": b"", "cut": whole[:-50], "flipped": flipped}[damage])
         with pytest.raises(StorageError, match=r"tokens.npz is damaged \(.*\); remove it"):
             folder.corpus()
+
+
+def test_moments_that_are_not_adams_are_refused():
+    model = torch.nn.Linear(2, 2, bias=False)
+    optimizer = torch.optim.AdamW(model.parameters())
+    good = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(2, 2), "exp_avg_sq": torch.zeros(2, 2)}
+    _check_moments({}, optimizer)
+    _check_moments({0: good}, optimizer)
+    for wrong in ({0: {**good, "more": torch.zeros(1)}}, {0: {"step": good["step"]}}, {1: good},
+                  {0: {**good, "exp_avg": torch.zeros(4)}}):  # fmt: skip
+        with pytest.raises(ValueError, match="moments of"):
+            _check_moments(wrong, optimizer)
 
 
 def test_reports_of_steps_that_are_made_again_are_dropped(tmp_path, settings):

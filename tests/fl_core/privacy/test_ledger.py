@@ -316,6 +316,8 @@ def test_files_that_are_in_the_way_or_not_there_are_sentences(tmp_path):
             act(path)
         with pytest.raises(LedgerError, match="cannot be"):
             act(tmp_path)
+    with pytest.raises(LedgerError, match="no regular file"):
+        read_ledger("/dev/zero")  # which has no end
     with pytest.raises(LedgerError, match="cannot be created"):
         Ledger.create(tmp_path / "no" / "ledger.jsonl", HEADER)
     filled(path)
