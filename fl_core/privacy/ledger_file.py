@@ -12,7 +12,6 @@ can also recompute all of its hashes, so checkpoints keep the head and hand it b
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import stat
@@ -29,6 +28,7 @@ from fl_core.privacy.ledger_entries import (
     encode_line,
     parse_line,
 )
+from fl_core.privacy.ledger_mending import without_torn_end, write_end
 
 __all__ = ["Head", "Ledger", "LedgerContents", "LedgerError", "LedgerHeader", "Opening", "read_ledger"]
 
@@ -132,10 +132,10 @@ class Ledger:
         try:
             _lock(descriptor, path)
             found = path.read_bytes()
-            content, done = _mended(found)
+            content, done = without_torn_end(found)
             contents = _verify(path, content, expected_head)
             if content != found:
-                _settle(descriptor, content, len(found))
+                write_end(descriptor, content, len(found))
                 logger.warning("Ledger %s, line %d: %s", path, content.count(b"\n") + (len(content) < len(found)), done)
             return cls(descriptor, contents, len(content))
         except OSError as error:
@@ -247,30 +247,6 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _mended(content: bytes) -> tuple[bytes, str]:
-    """A ledger's bytes without a torn last line, and what was done; the header is never cut.
-
-    A line that is whole but for its newline counts, for it may be one that had reached the disk.
-    """
-    end = content.rfind(b"\n") + 1
-    if end in (0, len(content)):
-        return content, ""
-    try:
-        json.loads(content[end:])
-    except (ValueError, RecursionError):
-        return content[:end], "was torn, as when the power is cut, and was cut off; nothing had been opened for it"
-    return content + b"\n", "had lost its newline, which was put back"
-
-
-def _settle(descriptor: int, content: bytes, before: int) -> None:
-    """Make the file `content`, which differs from the `before` bytes that it has at the end only."""
-    if len(content) < before:
-        os.ftruncate(descriptor, len(content))
-    else:
-        os.write(descriptor, content[before:])
-    os.fsync(descriptor)
 
 
 def _verify(path: Path, content: bytes, expected: tuple[int, str] | None) -> LedgerContents:
