@@ -127,7 +127,9 @@ def _incidents(rows: list[dict[str, Any]], privacy: dict[str, Any]) -> list[str]
     messages = [row["message"] for row in rows if row["round"] and "message" in row]  # round 0: untuned
     below = sum("below n_min" in message for message in messages)
     if below:
-        found.append(f"{below} rounds had fewer than n_min survivors: nothing was opened in them")
+        found.append(
+            f"{below} {'round' if below == 1 else 'rounds'} had fewer than n_min survivors: nothing was opened there"
+        )
     if len(messages) > below:
         found.append(
             f"{len(messages) - below} rounds were refused by the aggregators, because their clients were too nearly "
