@@ -49,6 +49,10 @@ def _above_zero(value: object) -> bool:
     return _number(value) and value > 0  # type: ignore[operator]
 
 
+def _at_least_zero(value: object) -> bool:
+    return _number(value) and value >= 0  # type: ignore[operator]
+
+
 def _truth(value: object) -> bool:
     return isinstance(value, bool)
 
@@ -92,9 +96,9 @@ _NEEDED: dict[str, Callable[[object], bool]] = {
     "config.aggregation.backend": writable,
     "config.data": _section,
     "config.lora.targets": _texts,
-    "privacy.views.release.epsilon": _or_null(_number),
-    "privacy.views.aggregators.epsilon": _or_null(_number),
-    "privacy.views.local.epsilon": _or_null(_number),
+    "privacy.views.release.epsilon": _or_null(_at_least_zero),
+    "privacy.views.aggregators.epsilon": _or_null(_at_least_zero),
+    "privacy.views.local.epsilon": _or_null(_at_least_zero),
     "privacy.views.release.adversary": writable,
     "privacy.views.release.note": _or_null(writable),
     "privacy.views.aggregators.adversary": writable,
