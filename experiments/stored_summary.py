@@ -53,6 +53,10 @@ def _at_least_zero(value: object) -> bool:
     return _number(value) and value >= 0  # type: ignore[operator]
 
 
+def _share(value: object) -> bool:
+    return _number(value) and 0 <= value <= 1  # type: ignore[operator]
+
+
 def _truth(value: object) -> bool:
     return isinstance(value, bool)
 
@@ -83,13 +87,13 @@ _NEEDED: dict[str, Callable[[object], bool]] = {
     "rounds_done": _count,
     "seconds_rounds": _number,
     "notes": _texts,
-    "accuracy_before": _number,
-    "accuracy_after": _number,
+    "accuracy_before": _share,
+    "accuracy_after": _share,
     "bytes_per_client": _number,
     "seconds": _number,
     "config": lambda value: _section(value) and _shallow(value),
     "config.federation.clients": _count,
-    "config.privacy.unit": writable,
+    "config.privacy.unit": _one_of("example", "client"),
     "config.privacy.trust": _one_of("none", "central", "local", "distributed"),
     "config.privacy.mechanism": writable,
     "config.privacy.epsilon": _or_null(_above_zero),
@@ -165,14 +169,14 @@ def check_summary(summary: object, where: str) -> dict[str, Any]:
 
 
 def check_curve(rows: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
-    """Rows by round whose accuracy, where they have one, is a number.
+    """Rows by round whose accuracy, where they have one, is from 0 to 1.
 
     Raises:
         SottoError: naming the round.
     """
     for row in rows:
-        if not _count(row.get("round")) or not _number(row.get("accuracy", 0.0)):
-            raise SottoError(f"{where} holds a round that is no count, or whose accuracy is no number")
+        if not _count(row.get("round")) or not _share(row.get("accuracy", 0.0)):
+            raise SottoError(f"{where} holds a round that is no count, or whose accuracy is no share")
     return rows
 
 

@@ -55,7 +55,7 @@ def test_a_key_that_is_missing_is_named():
 
 @pytest.mark.parametrize("row", [{"round": -1}, {"round": 1.5}, {"round": 0, "accuracy": None}, {"accuracy": 0.5}])
 def test_a_curve_of_no_numbers_is_refused(row):
-    with pytest.raises(SottoError, match="here holds a round that is no count, or whose accuracy is no number"):
+    with pytest.raises(SottoError, match="here holds a round that is no count, or whose accuracy is no share"):
         check_curve([row], "here")
 
 
