@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from bench.soak_verdict import Limits, assess
 from fl_core.privacy.ledger import read_ledger
 from fl_core.tracking import read_metrics
 
-__all__ = ["SOTTO", "Watch", "run_rounds", "watch"]
+__all__ = ["SOTTO", "Watch", "goes_on", "run_rounds", "watch"]
 
 SOTTO = (sys.executable, "-m", "experiments.cli")
 _CONFIG = """
@@ -137,6 +138,13 @@ def watch(
     return found
 
 
+def goes_on(counts: Sequence[int]) -> bool:
+    """Whether there are more files late than ever early; a draft, or what the end of a run writes, is no growth."""
+    half = 1 + len(counts) // 2
+    late = counts[half:]
+    return bool(late) and statistics.median(late) > max(counts[:half])
+
+
 def summary_of(found: Watch, out: Path, rounds: int, limits: Limits) -> dict[str, Any]:
     """The row of one watch."""
     done = max((files["round"] for files in found.files), default=0)
@@ -149,9 +157,9 @@ def summary_of(found: Watch, out: Path, rounds: int, limits: Limits) -> dict[str
         row["problems"] += figures.pop("problems")
         row["processes"][who] = figures
     row["files"] = _growth(found.files)
-    last = found.files[-1]
-    if last["files"] > max(files["files"] for files in found.files[: 1 + len(found.files) // 2]):
-        row["problems"].append(f"the run folder went on to grow by files, to {last['files']}")
+    counts = [files["files"] for files in found.files]
+    if goes_on(counts):
+        row["problems"].append(f"the run folder went on to grow by files, to {counts[-1]}")
     if (out / "ledger.jsonl").exists():
         openings = read_ledger(out / "ledger.jsonl").openings
         rows = [one for one in read_metrics(out / "metrics.jsonl") if one["round"]]  # row 0 is the untuned model's

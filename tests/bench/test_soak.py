@@ -17,6 +17,7 @@ from bench import soak
 from bench.soak_checks import faults_of, openings_of_journal, outcomes
 from bench.soak_load import known_sum
 from bench.soak_probe import ask_objects, site_folder
+from bench.soak_rounds import goes_on
 from bench.soak_samples import Sample, children_of, sample_of
 from bench.soak_tables import curves_of, draw, soak_page
 from bench.soak_verdict import Limits, assess
@@ -46,6 +47,21 @@ def test_a_run_of_the_product_as_it_is_stays_flat(found):
 )
 def test_a_planted_leak_is_found_and_no_other(found, plant, says):
     assert [problem[: len(says)] for problem in found[plant]["problems"]] == [says]
+
+
+@pytest.mark.parametrize(
+    ("counts", "grows"),
+    [
+        ([6] * 20, False),
+        ([*[6] * 19, 9], False),  # what the end of a run writes, or a draft that was just being written
+        ([4, 5, 6, 7, 7, 6, 6, 6], False),
+        (list(range(20)), True),
+        ([*[6] * 10, *[7] * 10], True),
+        ([6], False),
+    ],
+)
+def test_files_go_on_to_grow_if_there_are_more_late_than_ever_early(counts, grows):
+    assert goes_on(counts) is grows
 
 
 def test_clients_and_links_that_fail_break_nothing(found):
