@@ -56,7 +56,7 @@ def test_a_planted_leak_is_found_and_no_other(found, plant, says):
         ([*[6] * 19, 9], False),  # what the end of a run writes, or a draft that was just being written
         ([4, 5, 6, 7, 7, 6, 6, 6], False),
         (list(range(20)), True),
-        ([*[6] * 10, *[7] * 10], True),
+        ([*[6] * 12, *[7] * 8], True),
         ([6], False),
     ],
 )
