@@ -21,6 +21,7 @@ from secagg.messages import RoundNoise
 from secagg.noise_shares import NoisePlan, plan_noise
 
 __all__ = [
+    "IDEALISED",
     "PrivacyPlan",
     "bounded_view",
     "budget_view",
@@ -30,6 +31,8 @@ __all__ = [
     "target_epsilon",
     "warnings_of",
 ]
+
+IDEALISED = "gaussian: epsilon is that of the idealised real-valued mechanism, not of the rounded floats that ran"
 
 
 @dataclass(frozen=True)
@@ -237,9 +240,7 @@ def warnings_of(config: RunConfig) -> tuple[str, ...]:
             "plaintext aggregation: the server receives every client's message, so only the local view holds against it"
         )
     if p.mechanism == "gaussian" and p.trust != "none":
-        found.append(
-            "gaussian: epsilon is that of the idealised real-valued mechanism, not of the rounded floats that ran"
-        )
+        found.append(IDEALISED)
     cohort = config.simulation.noise_cohort
     if cohort is not None:
         asked = f"epsilon {p.epsilon:g}" if p.epsilon is not None else f"noise multiplier {p.noise_multiplier:g}"

@@ -20,7 +20,7 @@ from fl_core.budget import Budget
 from fl_core.config import RunConfig
 from fl_core.config_file import first_difference
 from fl_core.privacy.ledger import Head, Ledger, LedgerHeader, summarise_ledger
-from fl_core.privacy_plan import PrivacyPlan, ledger_header, ledger_opening, plan_privacy
+from fl_core.privacy_plan import IDEALISED, PrivacyPlan, ledger_header, ledger_opening, plan_privacy
 from fl_core.private_gradient import PrivateGradient
 from fl_core.run_folder import storage_errors
 from fl_core.sample_losses import LossFunction
@@ -43,6 +43,7 @@ class PrivateSteps:
         records: of the training data, a public number.
         folder: takes `ledger.jsonl`.
         expected: the ledger's head that the checkpoint remembers; None begins a new ledger.
+        notes: what else weakens the guarantee, for the ledger and whoever reads it.
 
     Raises:
         SottoError: if the noise cannot be calibrated, the ledger is there already (or, to resume, is not) or is about
@@ -57,12 +58,14 @@ class PrivateSteps:
         records: int,
         folder: Path,
         expected: Head | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self._gradient = PrivateGradient(model, config.privacy.clip_norm, scale=2.0**config.privacy.scale_bits)
         self._loss = loss
         plan = plan_privacy(config, self._gradient.length, records)
-        ideal = [text for text in plan.warnings if text.startswith("gaussian")]
-        self._plan: PrivacyPlan = replace(plan, warnings=(_ONE_MACHINE, *ideal))
+        # Other warnings of such a run are about a server and clients, which there are not.
+        ideal = [text for text in plan.warnings if text == IDEALISED]
+        self._plan: PrivacyPlan = replace(plan, warnings=(_ONE_MACHINE, *ideal, *notes))
         self._expected_batch = config.federation.sample_rate * records
         self._noise = Keystream.system()
         header = replace(

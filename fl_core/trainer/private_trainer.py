@@ -47,6 +47,7 @@ _FIXED = {
 }
 # What the Trainer logs about the training records.
 _UNNOISED = ("loss", "train_loss")
+_LOSS_TOLD = "the training loss was logged: it is about the records, has no noise, and is in no epsilon"
 
 
 class PrivateTrainer(Trainer):  # type: ignore[misc,unused-ignore]
@@ -56,7 +57,8 @@ class PrivateTrainer(Trainer):  # type: ignore[misc,unused-ignore]
     size, and `per_device_train_batch_size` the records that go through the model at a time. The optimiser, the schedule
     and the number of steps are those of `args`. `output_dir/ledger.jsonl` has an entry for every step before it is
     taken (`sotto ledger OUTPUT_DIR` reads it), and a resumed training counts what was taken after its checkpoint too.
-    `args.max_grad_norm` is not applied: `privacy.clip_norm` bounds each record's gradient instead.
+    `args.max_grad_norm` is not applied: `privacy.clip_norm` bounds each record's gradient instead. Records whose gradient
+    is not finite contribute zero, and nobody is told how many.
 
     Args:
         model: a `PeftModel`, or any module whose trainable parameters are LoRA adapters.
@@ -66,7 +68,7 @@ class PrivateTrainer(Trainer):  # type: ignore[misc,unused-ignore]
         **rest: as `Trainer` takes them.
 
     Attributes:
-        epsilon: spent so far; 0 before the first step.
+        epsilon: spent so far; None before the training.
 
     Raises:
         SottoError: for arguments with which a step would not be private, or data without a length.
@@ -149,7 +151,8 @@ class PrivateTrainer(Trainer):  # type: ignore[misc,unused-ignore]
             steps = math.ceil(self.args.num_train_epochs * len(loader))
         config = self.privacy.as_run(self._sample_rate, steps)
         folder = Path(self.args.output_dir)
-        with PrivateSteps(self.model, self._loss, config, len(loader.dataset), folder, expected) as private:
+        notes = (_LOSS_TOLD,) if self.privacy.report_training_loss else ()
+        with PrivateSteps(self.model, self._loss, config, len(loader.dataset), folder, expected, notes) as private:
             self._steps = private
             try:
                 return super().train(start, *args, **kwargs)
@@ -242,6 +245,5 @@ def _refuse(args: TrainingArguments) -> None:
             f"PrivateTrainer trains on one device, and sees {max(args.world_size, args.n_gpu)}: "
             "set CUDA_VISIBLE_DEVICES to one, and start one process"
         )
-    if "fsdp" in dir(args) and args.fsdp:
+    if getattr(args, "fsdp", None):
         raise SottoError("TrainingArguments: fsdp is set; allowed with privacy: none (one device trains)")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -157,6 +157,17 @@ def test_the_training_loss_is_logged_if_asked_for(tmp_path, records):
     trainer = trainer_of(tmp_path, records, privacy)
     assert math.isfinite(trainer.train().training_loss)
     assert any("loss" in row for row in trainer.state.log_history)
+    assert any(
+        "the training loss was logged" in text for text in read_ledger(tmp_path / "ledger.jsonl").header.warnings
+    )
+
+
+def test_a_quiet_training_has_no_such_warning_and_the_idealised_mechanism_one_of_its_own(tmp_path, records):
+    trainer_of(tmp_path / "a", records, max_steps=1).train()
+    assert len(read_ledger(tmp_path / "a" / "ledger.jsonl").header.warnings) == 1
+    ideal = PrivacyArguments(epsilon=8, delta=1e-3, mechanism="gaussian")
+    trainer_of(tmp_path / "b", records, ideal, max_steps=1).train()
+    assert any("idealised" in text for text in read_ledger(tmp_path / "b" / "ledger.jsonl").header.warnings)
 
 
 def test_a_step_whose_entry_does_not_reach_the_disk_is_not_taken(tmp_path, records, monkeypatch):
