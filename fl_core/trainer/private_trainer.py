@@ -57,8 +57,8 @@ class PrivateTrainer(Trainer):  # type: ignore[misc,unused-ignore]
     size, and `per_device_train_batch_size` the records that go through the model at a time. The optimiser, the schedule
     and the number of steps are those of `args`. `output_dir/ledger.jsonl` has an entry for every step before it is
     taken (`sotto ledger OUTPUT_DIR` reads it), and a resumed training counts what was taken after its checkpoint too.
-    `args.max_grad_norm` is not applied: `privacy.clip_norm` bounds each record's gradient instead. Records whose gradient
-    is not finite contribute zero, and nobody is told how many.
+    `args.max_grad_norm` is not applied: `privacy.clip_norm` bounds each record's gradient instead. Records whose
+    gradient is not finite contribute zero, and nobody is told how many.
 
     Args:
         model: a `PeftModel`, or any module whose trainable parameters are LoRA adapters.
