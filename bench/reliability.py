@@ -27,9 +27,9 @@ def reliability_page(parts: dict[str, Part]) -> str:
         "# Reliability and privacy, tested",
         "",
         "Every figure here was measured by the command beside it and is committed with it; the tests of the suite run "
-        "these checks with smaller numbers, and with planted faults that they must find; only the clock of the samplers' "
-        "timing is never in a test. A check that passes "
-        "shows that it found nothing, never that there is nothing. What is *not* protected is in "
+        "these checks with smaller numbers, and with planted faults that they must find, but for the clock of the "
+        "samplers' timing. A check that passes shows that it found nothing, never that there is nothing. What is *not* "
+        "protected is in "
         "[SECURITY.md](../SECURITY.md#what-is-not-protected).",
         "",
         *_summary(parts),
