@@ -43,6 +43,10 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         "tests/bench/test_kernel_benchmarks.py::test_an_interrupted_part_goes_on_where_it_stopped",
         "tests/bench/test_kernel_benchmarks.py::test_tables_and_plot_show_every_part",
     ),
+    "python -m bench.trainings *": (
+        "tests/bench/test_trainings.py::test_each_training_runs_and_the_private_ones_spend_what_was_asked_for_at_most",
+        "tests/bench/test_trainings.py::test_ratios_are_of_the_same_round_and_the_page_has_every_training",
+    ),
     "python -m bench.aot *": (
         "tests/kernels/gpu/test_aot.py::test_the_recorded_table_is_what_the_compiler_gives_and_nothing_spills",
     ),
