@@ -44,7 +44,7 @@ def clip_rows(rows: Tensor, sq_norms: Tensor, clip_norm: float, scale: float) ->
         return clip_and_sum_counted(rows, sq_norms, clip_norm, own, scale, rows.shape[0])
     norms, bound = sq_norms.to(torch.float64).sqrt(), math.floor(clip_norm * scale)
     weights = clip_weights(norms, bound, scale)
-    total = torch.empty(rows.shape, dtype=torch.int64)
+    total = torch.empty(rows.shape, dtype=torch.int64, device=rows.device)
     square = torch.zeros_like(norms)
     length = rows.shape[1]
     step = max(1, _BLOCK // max(1, length))

@@ -117,7 +117,8 @@ class _Logits:
         size = (min(chunk, tokens), weight.shape[0])
         self.room = torch.empty(size, dtype=like.dtype, device=like.device)
         low = like.dtype in (torch.bfloat16, torch.float16)
-        self.triton = runs_triton(like)
+        # The kernel computes in float32, which is too little for a float64 loss.
+        self.triton = runs_triton(like) and like.dtype != torch.float64
         self.wide = torch.empty(size, dtype=torch.float32, device=like.device) if low and not self.triton else None
 
     def losses(self, rows: Tensor, targets: Tensor, shares: Tensor, slope: Tensor | None) -> Tensor:
