@@ -128,6 +128,10 @@ class PlaintextAggregator:
         wanted = max(0, len(state.spec.noise.components) - 1)
         if len(message.noise_seeds) != wanted or (wanted and len(message.clients) > 1):
             raise MessageRefused(f"refused: a message that has not one client and {wanted} noise seeds")
+        if message.shares.bits != state.spec.bits:
+            raise MessageRefused(
+                f"refused: a message shared in a ring of 2^{message.shares.bits}; this round's is 2^{state.spec.bits}"
+            )
         body = message.shares.body
         state.admit(message.run, message.round, message.attempt, message.clients, len(body))
         add_wrap(self._total, body)

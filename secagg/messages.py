@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import AggregationError
+from secagg.limits import MAX_LENGTH
 from secagg.noise_draws import INTEGER_MECHANISMS, MAX_SIGMA, MIN_SIGMA
 from secagg.randomness import KEY_BYTES
 from secagg.sharing import Shares
 
-__all__ = ["MAX_LENGTH", "ClientMessage", "RoundNoise", "RoundSpec", "RoundSum"]
-
-MAX_LENGTH = 2**28  # coordinates of one message (2 GiB); what is longer is a mistake or an attack
+__all__ = ["ClientMessage", "RoundNoise", "RoundSpec", "RoundSum"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class RoundSpec:
     norm_bound: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("round", "attempt", "scale", "norm_bound"):
+        for name in ("round", "attempt", "length", "n_min", "scale", "bits", "norm_bound"):
             object.__setattr__(self, name, _whole(name, getattr(self, name)))
         if not isinstance(self.clients, range):
             object.__setattr__(self, "clients", frozenset(_ids(self.clients)))

@@ -218,8 +218,9 @@ class SmpcAggregator:
             if not done:
                 self.abort()
         self._state = None
-        self.bytes_between_parties = sum(int(answer.facts.get("bytes", 0)) for answer in answers)
-        if len({answer.facts.get("digest") for answer in answers}) != 1:
+        sent = [answer.facts.get("bytes") for answer in answers]
+        self.bytes_between_parties = sum(count for count in sent if isinstance(count, int))
+        if any(answer.facts.get("digest") != answers[0].facts.get("digest") for answer in answers):
             raise PartyFailure(f"round {state.spec.round}: the parties opened different sums; the result is discarded")
         if len(answers[0].payload) != 8 * state.spec.length:
             raise PartyFailure(f"round {state.spec.round}: party 0 answered a sum of the wrong length")
@@ -266,7 +267,7 @@ class SmpcAggregator:
         if any(answer.facts.get("clients") != ranges for answer in answers):
             raise PartyFailure(f"round {state.spec.round}: the parties disagree on the clients; nothing was opened")
         try:
-            clients = frozenset(ids_of(ranges))
+            clients = frozenset(ids_of(ranges, len(state.spec.clients)))
         except WireError as error:
             raise PartyFailure(f"party 0 answered clients that are none: {error}") from None
         self.refused = len(state.received - clients)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from kernels.chacha import fill_words
-from secagg.messages import MAX_LENGTH
+from secagg.limits import MAX_LENGTH
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.randomness import KEY_BYTES
 

@@ -51,7 +51,7 @@ from torch import Tensor
 
 from kernels.chacha import fill_words
 from secagg.errors import AggregationError
-from secagg.messages import MAX_LENGTH
+from secagg.limits import MAX_LENGTH
 from secagg.party.communicator import use_mesh
 from secagg.party.dealer import Order
 from secagg.party.dealer_provider import DealerClient, use_dealer

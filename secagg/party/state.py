@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from kernels.ring_encode import ring_decode
 from secagg.envelopes import OpenedPart
 from secagg.errors import SottoError
+from secagg.limits import DEFAULT_MAX_CLIENTS
 from secagg.messages import RoundSpec
 from secagg.noise_draws import draw_noise
 from secagg.noise_removal import surplus_noise
@@ -133,7 +134,9 @@ class Party:
 
     def _open(self, frame: Frame) -> Frame:
         self.forget()
-        spec = spec_from_wire(frame.facts.get("spec"))
+        # What the policy does not allow is refused below, in a sentence of its own.
+        most = max(self._deployment.policy.max_clients, DEFAULT_MAX_CLIENTS)
+        spec = spec_from_wire(frame.facts.get("spec"), most)
         self._refuse_by_policy(spec)
         self._journal.openings.refuse_again(spec)
         self._report("heard")
@@ -179,10 +182,10 @@ class Party:
         for other in mesh.others:
             if mesh.is_slow(other):
                 self._report("heard")
-            held = mesh.receive(other, "have").facts
-            if held.get("index") != index or not isinstance(held.get("held"), list):
+            facts = mesh.receive(other, "have").facts
+            everywhere = _names(facts.get("held"))
+            if facts.get("index") != index or everywhere is None:
                 raise MeshBroken(f"party {other} is at another batch")
-            everywhere = set(held["held"])
             for name in [name for name in parts if name not in everywhere]:
                 self._log_refusal(f"client {parts.pop(name).clients[0]} did not reach party {other}")
         if not self._open_spec().norm_bound:
@@ -197,12 +200,12 @@ class Party:
         """Parties 1, 2, ...: add the masks of clients that are everywhere, of all batches but the newest few."""
         while self._batches - self._settled > newest:
             facts = self._open_mesh().receive(0, "settle").facts
-            everywhere = facts.get("everywhere")
-            if facts.get("index") != self._settled or not isinstance(everywhere, list):
+            everywhere = _names(facts.get("everywhere"))
+            if facts.get("index") != self._settled or everywhere is None:
                 raise MeshBroken("party 0 settled another batch")
             held = self._held.pop(self._settled)
             self._settled += 1
-            if len(set(everywhere)) != len(everywhere) or not held.keys() >= set(everywhere):
+            if not held.keys() >= everywhere.keys():
                 raise MeshBroken("party 0 settled a client whose seed is not here")
             self._add({name: held[name] for name in everywhere})
 
@@ -289,6 +292,14 @@ class Party:
     def _open_mesh(self) -> Mesh:
         assert self._mesh is not None
         return self._mesh
+
+
+def _names(value: object) -> dict[bytes, None] | None:
+    """Names of messages as another party sent them, in its order; None for anything else, and for a repeated one."""
+    if not isinstance(value, list) or not all(isinstance(name, bytes) for name in value):
+        return None
+    names = dict.fromkeys(value)
+    return names if len(names) == len(value) else None
 
 
 def round_label(spec: RoundSpec, deployment: Deployment) -> bytes:

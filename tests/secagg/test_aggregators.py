@@ -106,6 +106,7 @@ def test_messages_that_do_not_belong_are_refused_and_change_nothing(aggregator):
         (message(aggregator, 1, [9, 9, 9], spec(attempt=1)), "attempt 1"),
         (message(aggregator, (1, 1), [9, 9, 9]), "twice"),
         (message(aggregator, (), [9, 9, 9]), "no client"),
+        (message(aggregator, 1, [9, 9, 9], dataclasses.replace(of, bits=31)), r"ring of 2\^31; this round's is 2\^64"),
         (ClientMessage(RUN["id"], 1, 0, (1,), Shares(np.zeros(3, np.int64), (b"x" * 32,))), "seeds"),
     ]
     for wrong, says in bad:

@@ -34,10 +34,10 @@ def new_folder() -> Path:
 
 
 @lru_cache
-def keys_of(parties: int, n_min: int = 1, min_difference: int | None = None):
+def keys_of(parties: int, n_min: int = 1, **limits):
     """A deployment with a cohort key, and the folder of its keys."""
     folder = new_folder()
-    policy = Policy(n_min=n_min, min_difference=min_difference, timeout_s=5)
+    policy = Policy(n_min=n_min, timeout_s=5, **limits)
     addresses = [("127.0.0.1", 1000 + rank) for rank in range(parties)]
     return folder, create_deployment(folder / "keys", addresses, policy)
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from secagg.errors import SottoError
-from secagg.messages import MAX_LENGTH
+from secagg.limits import MAX_LENGTH
 from secagg.party.deployment import Deployment, DeploymentError, Enrolment, Peer, Policy, fingerprint
 from secagg.party.deployment_checks import read_address
 from secagg.party.new_keys import new_keys

@@ -118,6 +118,25 @@ def test_parties_that_opened_different_sums_are_not_believed(group, monkeypatch)
         group.close()
 
 
+@pytest.mark.parametrize("nonsense", [{"digest": [1]}, {"digest": {}}, {"bytes": "many"}, {"bytes": [1]}], ids=repr)
+def test_answers_that_are_nonsense_stop_no_coordinator(group, monkeypatch, nonsense):
+    begin(group, 1)
+    honest = group.members.links.ask
+
+    def ask(kind, facts, kinds):
+        answers = honest(kind, facts, kinds)
+        if kind == "reveal":
+            answers[2] = Frame("sum", {**answers[2].facts, **nonsense})
+        return answers
+
+    monkeypatch.setattr(group.members.links, "ask", ask)
+    if "digest" in nonsense:
+        with pytest.raises(PartyFailure, match="different sums"):
+            group.close()
+    else:
+        assert group.close().total.tolist() == [1, 2, 3]
+
+
 def test_parties_that_agreed_on_different_clients_open_nothing(group, monkeypatch):
     begin(group, 1, (0, 1))
     honest, asked = group.members.links.ask, []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from secagg.envelopes import SealedMessage
 from secagg.party.frames import ChannelBroken, Frame
+from secagg.party.mesh import Mesh
 from secagg.party.state import State
 from tests.secagg.party.in_threads import Parties
 
@@ -169,6 +171,19 @@ def test_a_party_keeps_to_its_own_policy_whatever_the_coordinator_asks(tmp_path)
     parties.end()
 
 
+def test_a_policy_of_more_clients_than_usual_holds_also_after_a_restart(tmp_path):
+    many = 2**20 + 5
+    for attempt in (0, 1):
+        parties = Parties(2, tmp_path, max_clients=many)
+        parties.run = "many"
+        spec = parties.spec(clients=range(many), attempt=attempt)
+        assert kinds(parties.open(spec)) == {"opened"}
+        parties.batch([parties.sealed(spec, tuple(range(many)), [1, 2, 3])])
+        assert [answer.facts["clients"] for answer in parties.close()] == [[[0, many]]] * 2
+        assert parties.total() == [1, 2, 3]
+        parties.end()
+
+
 @pytest.mark.parametrize(
     "spec", [None, [], ["run", 1], ["run", 1, 0, [[0, 4]], 2**60, 1, 1, 64, "", ["", 0.0, []], 0], 7]
 )
@@ -225,6 +240,29 @@ def test_parties_that_hold_different_clients_open_nothing(tmp_path):
     answers = parties.close()
     assert kinds(answers) == {"failed"}
     assert "holds other clients" in " ".join(answer.facts["reason"] for answer in answers)
+    parties.end()
+
+
+@pytest.mark.parametrize("nonsense", [None, 7, "x", [[1]], [{}], [b"a", b"a"], ["a"]], ids=repr)
+@pytest.mark.parametrize(("liar", "kind", "fact"), [(1, "have", "held"), (0, "settle", "everywhere")])
+def test_names_that_are_none_from_another_party_end_the_round_and_not_the_party(
+    tmp_path, monkeypatch, liar, kind, fact, nonsense
+):
+    honest = Mesh.send
+
+    def send(self, rank, sent, facts, *payload):
+        if self.rank == liar and sent == kind:
+            facts = {**facts, fact: nonsense}
+        return honest(self, rank, sent, facts, *payload)
+
+    monkeypatch.setattr(Mesh, "send", send)
+    parties = Parties(2, tmp_path)
+    spec = parties.spec()
+    parties.open(spec)
+    parties.batch([parties.sealed(spec, 0, [1, 2, 3])])
+    answer = parties.close()[1 - liar]
+    assert answer.kind == "failed"
+    assert re.search(f"party {liar} (is at|settled) another batch", answer.facts["reason"])
     parties.end()
 
 
