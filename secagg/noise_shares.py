@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 
 from secagg.errors import EncodingError
-from secagg.noise_draws import INTEGER_MECHANISMS, MAX_SIGMA, MIN_SIGMA, draw_noise, whole_steps
+from secagg.noise_draws import INTEGER_MECHANISMS, whole_steps
 from secagg.xnoise import component_stds
 
-__all__ = ["MAX_SIGMA", "MIN_SIGMA", "NoisePlan", "draw_noise", "plan_noise"]
+__all__ = ["NoisePlan", "plan_noise"]
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,6 @@ class NoisePlan:
             return self.client_std
         dropped = self.clients - survivors
         return math.sqrt(math.fsum(std**2 for std in self.components[: dropped + 1]))
-
-    def clients_std(self, survivors: int) -> float:
-        """Standard deviation of all clients' noise together in the opened sum of `survivors` messages."""
-        return math.sqrt(survivors) * self.share_std(survivors)
 
     def sum_std(self, survivors: int) -> float:
         """Standard deviation of the noise in the opened sum of `survivors` messages, whoever added it."""

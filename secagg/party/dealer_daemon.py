@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from secagg.core_dumps import forbid_core_dumps
 from secagg.errors import SottoError
-from secagg.party import dealer
+from secagg.party.dealer import deal
 from secagg.party.deployment import fingerprint
 from secagg.party.deployment_file import load_deployment
 from secagg.party.frames import ChannelBroken
@@ -55,6 +55,6 @@ def run_dealer(
         met = listener.meeting(list(roles.values()))
         channels = {rank: met[party_role(rank)] for rank in range(len(deployment.parties))}
         try:
-            dealer.run_dealer(channels, deployment.policy.timeout_s, max_length=deployment.policy.max_length)
+            deal(channels, deployment.policy.timeout_s, max_length=deployment.policy.max_length)
         except ChannelBroken as end:
             logger.info("a round of norm checks ends: %s", end)

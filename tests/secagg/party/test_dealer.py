@@ -17,7 +17,7 @@ from scipy import stats
 from secagg.errors import AggregationError
 from secagg.party.communicator import use_mesh
 from secagg.party.crypten_import import import_crypten
-from secagg.party.dealer import Order, correction, dealt_scalars, dealt_vector, run_dealer
+from secagg.party.dealer import Order, correction, deal, dealt_scalars, dealt_vector
 from secagg.party.dealer_provider import DealerClient, use_dealer
 from secagg.party.frames import Channel, ChannelBroken
 from secagg.party.mesh import Mesh, MeshBroken
@@ -56,7 +56,7 @@ def together(parties, work, timeout_s=TIMEOUT_S, broken=False):
             joined[rank].close()
 
     with ThreadPoolExecutor(parties + 1) as pool:
-        dealt = pool.submit(run_dealer, {rank: ends[rank][0] for rank in range(parties)}, timeout_s)
+        dealt = pool.submit(deal, {rank: ends[rank][0] for rank in range(parties)}, timeout_s)
         results = [task.result() for task in [pool.submit(party, rank) for rank in range(parties)]]
         try:
             return results, dealt.result()
@@ -122,7 +122,7 @@ def test_every_dealing_has_fresh_seeds_and_only_the_last_party_gets_corrections(
     order, ends = Order(10, 3, 4), [channel_pair() for _ in range(3)]
     payloads = []
     with ThreadPoolExecutor(1) as pool:
-        dealt = pool.submit(run_dealer, {rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S)
+        dealt = pool.submit(deal, {rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S)
         for number in range(4):
             for _, ours in ends:
                 ours.send("deal", order.facts(number))
@@ -155,7 +155,7 @@ def test_an_impossible_order_is_refused_and_every_party_notices(kind, change, sa
     for _, ours in ends:
         ours.send(kind, {**Order(8, 1, 1).facts(0), **change})
     with pytest.raises(ChannelBroken, match=says):
-        run_dealer({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S, max_length=100)
+        deal({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S, max_length=100)
     for _, ours in ends:
         with pytest.raises(ChannelBroken, match="closed"):
             ours.receive(TIMEOUT_S)
@@ -166,19 +166,22 @@ def test_parties_that_order_different_dealings_get_none():
     for rank, (_, ours) in enumerate(ends):
         ours.send("deal", Order(8 + rank, 1, 1).facts(0))
     with pytest.raises(ChannelBroken, match="different dealings"):
-        run_dealer({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S)
+        deal({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S)
 
 
 def test_a_party_that_orders_nothing_is_named_in_time():
     ends = [channel_pair() for _ in range(2)]
     ends[0][1].send("deal", Order(8, 1, 1).facts(0))
     with pytest.raises(ChannelBroken, match="party 1: silent"):
-        run_dealer({rank: end[0] for rank, end in enumerate(ends)}, 0.05)
+        deal({rank: end[0] for rank, end in enumerate(ends)}, 0.05)
 
 
-def test_an_idle_round_ends_when_its_time_is_up():
+def test_a_round_without_orders_ends_with_the_parties():
     ends = [channel_pair() for _ in range(2)]
-    assert run_dealer({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S, idle_s=0.05) == 0
+    ends[0][1].close()
+    assert deal({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S) == 0
+    with pytest.raises(ChannelBroken):
+        ends[1][1].receive(TIMEOUT_S)
 
 
 def answered(kind, facts, payload, rank=1):
