@@ -14,10 +14,9 @@ import numpy as np
 
 from bench.attacks_cases import Attack, Check, Outcome
 from bench.attacks_stage import CLIENTS, Stage, vector_of
-from secagg import envelopes
+from secagg import envelope_header, envelopes
 from secagg.openings import Openings
 from secagg.party import state
-from secagg.party.intake import Intake
 from secagg.party.journal import Journal
 from secagg.party.state import Party
 from secagg.wire import ids_of
@@ -183,9 +182,9 @@ def _any_header(values: list[Any], spec: object, deployment: object, party: int)
     return tuple(ids_of(values[5])), values[0]
 
 
-_HEADERS = Check("the comparison of a part's header with the open round", ((envelopes, "_check_header", _any_header),))
-TERMS = Check("the digest of terms in every part", ((envelopes, "deployment_terms", lambda *_: bytes(32)),))
-_FEW = (Intake, "require_minimum", lambda self, clients: None)
+_HEADERS = Check("the comparison of a part's header with the open round", ((envelopes, "check_header", _any_header),))
+TERMS = Check("the digest of terms in every part", ((envelope_header, "deployment_terms", lambda *_: bytes(32)),))
+_FEW = (state, "require_minimum", lambda spec, clients: None)
 
 ATTACKS = (
     Attack(

@@ -50,6 +50,11 @@ class RoundNoise:
         if whole and drawn:
             raise AggregationError(f"noise of {drawn[0]} grid steps; allowed: whole ones from {MIN_SIGMA} to 2^30")
 
+    @property
+    def removable(self) -> int:
+        """How many of a client's components may be removed, each of which has a seed."""
+        return max(0, len(self.components) - 1)
+
 
 @dataclass(frozen=True)
 class RoundSpec:

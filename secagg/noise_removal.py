@@ -23,7 +23,7 @@ __all__ = ["surplus_components", "surplus_noise"]
 def surplus_components(spec: RoundSpec, survivors: int) -> range:
     """Indices, from 0, of the seeds whose noise is to be removed from a sum of `survivors` messages."""
     dropped = len(spec.clients) - survivors
-    return range(dropped, max(dropped, len(spec.noise.components) - 1))
+    return range(dropped, max(dropped, spec.noise.removable))
 
 
 def surplus_noise(

@@ -25,7 +25,7 @@ from secagg.party.frames import Frame
 from secagg.party.members import Members
 from secagg.party.process import LocalDaemons, local_policy
 from secagg.party.spool import SpooledParts
-from secagg.round_state import BelowMinimum, MessageRefused, RoundState
+from secagg.round_state import BelowMinimum, MessageRefused, RoundState, require_minimum
 from secagg.wire import WireError, ids_of, spec_to_wire
 
 __all__ = ["PartyFailure", "SmpcAggregator"]
@@ -163,13 +163,13 @@ class SmpcAggregator:
         state = self._open_state()
         if isinstance(message, ClientMessage):
             sealed = seal(message, state.spec, self.deployment, self.signing_key)
-            state.admit(message.run, message.round, message.attempt, message.clients, len(message.shares.body))
+            state.admit(message.clients)
         else:
             sealed = message
             if len(sealed.parts) != self.parties:
-                raise MessageRefused(f"refused: a message of {len(sealed.parts)} parts for {self.parties} parties")
+                raise MessageRefused(f"a message of {len(sealed.parts)} parts for {self.parties} parties")
             if sealed.size > self._most_bytes:
-                raise MessageRefused(f"refused: a message of {sealed.size} bytes, more than this round's can have")
+                raise MessageRefused(f"a message of {sealed.size} bytes, more than this round's can have")
         self._batch.append(sealed)
         self._batch_bytes += sealed.size
         if len(self._batch) >= _BATCH_MESSAGES or self._batch_bytes >= _BATCH_BYTES:
@@ -187,7 +187,7 @@ class SmpcAggregator:
         """
         self._open_state()
         if len(places) != self.parties or len({len(place.lengths) for place in places}) != 1:
-            raise MessageRefused(f"refused: spooled parts that are not of the same messages for {self.parties} parties")
+            raise MessageRefused(f"spooled parts that are not of the same messages for {self.parties} parties")
         self._flush()
         for rank in (*range(1, self.parties), 0):
             place = places[rank]
@@ -209,7 +209,7 @@ class SmpcAggregator:
             self._flush()
             answers = self._ask("close", {}, ("closed",))
             clients = self._agreed(answers)
-            state.require_minimum(clients)
+            require_minimum(state.spec, clients)
             if before_opening is not None:
                 before_opening(clients)
             answers = self._ask("reveal", {}, ("sum",))

@@ -41,7 +41,7 @@ from secagg.party.share_sum import ShareSum
 from secagg.party.spool import Spool
 from secagg.randomness import Keystream
 from secagg.ring import add_wrap
-from secagg.round_state import BelowMinimum
+from secagg.round_state import BelowMinimum, require_minimum
 from secagg.wire import WireError, encode, ranges_of, spec_from_wire, spec_to_wire
 
 __all__ = ["Party", "State", "round_label"]
@@ -226,7 +226,6 @@ class Party:
                 self._noise_shares[part.clients[0]] = part.noise_shares
 
     def _close(self, frame: Frame) -> Frame:
-        assert self._intake is not None
         mesh, spec = self._open_mesh(), self._open_spec()
         self._report("heard")
         if self._rank:
@@ -236,7 +235,7 @@ class Party:
         for other, answer in mesh.exchange("agree", {"clients": digest}).items():
             if answer.facts.get("clients") != digest:
                 raise MeshBroken(f"party {other} holds other clients; the parties disagree, nothing was opened")
-        self._intake.require_minimum(clients)
+        require_minimum(spec, clients)
         self._journal.openings.refuse_close_sets(spec, clients, self._deployment.policy.min_difference)
         self.state = State.CLOSED
         return Frame("closed", {"clients": ranges_of(clients), "bytes": mesh.sent})
