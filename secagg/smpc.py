@@ -145,7 +145,7 @@ class SmpcAggregator:
         self.start()
         if spec.norm_bound and self.deployment.dealer is None:
             raise AggregationError("a round with a norm check needs a dealer; start with norm_check")
-        self._ask("open", {"spec": spec_to_wire(spec)}, ("opened",))
+        self._ask("open", {"spec": spec_to_wire(spec)}, "opened")
         self._state = RoundState(spec)
         self._most_bytes = 2 * upload_bytes(spec, self.deployment) + 2**22
         self._batches = 0
@@ -189,11 +189,7 @@ class SmpcAggregator:
         if len(places) != self.parties or len({len(place.lengths) for place in places}) != 1:
             raise MessageRefused(f"spooled parts that are not of the same messages for {self.parties} parties")
         self._flush()
-        for rank in (*range(1, self.parties), 0):
-            place = places[rank]
-            facts = {"index": self._batches, "lengths": list(place.lengths), "spool": [place.name, place.offset]}
-            self._send(rank, "batch", facts)
-        self._batches += 1
+        self._relay([({"lengths": list(place.lengths), "spool": [place.name, place.offset]}, ()) for place in places])
 
     def close(self, before_opening: BeforeOpening | None = None) -> RoundSum:
         """Agree, record, open; see `Aggregator.close`.
@@ -204,19 +200,16 @@ class SmpcAggregator:
             PartyFailure: if a party died, was silent, or opened something else than the others.
         """
         state = self._open_state()
-        done = False
         try:
             self._flush()
-            answers = self._ask("close", {}, ("closed",))
-            clients = self._agreed(answers)
+            clients = self._agreed(self._ask("close", {}, "closed"))
             require_minimum(state.spec, clients)
             if before_opening is not None:
                 before_opening(clients)
-            answers = self._ask("reveal", {}, ("sum",))
-            done = True
-        finally:
-            if not done:
-                self.abort()
+            answers = self._ask("reveal", {}, "sum")
+        except BaseException:
+            self.abort()
+            raise
         self._state = None
         sent = [answer.facts.get("bytes") for answer in answers]
         self.bytes_between_parties = sum(count for count in sent if isinstance(count, int))
@@ -235,8 +228,7 @@ class SmpcAggregator:
 
     def shutdown(self) -> None:
         """Leave the parties; end those of its own."""
-        self._state = None
-        self._batch, self._batch_bytes = [], 0
+        self.abort()
         if self._members is not None:
             self._members.close()
             if self._members.daemons is not None:
@@ -251,14 +243,19 @@ class SmpcAggregator:
         self.shutdown()
 
     def _flush(self) -> None:
-        if not self._batch:
-            return
+        """Send the parties what waits for them."""
+        if self._batch:
+            by_party = zip(*(message.parts for message in self._batch), strict=True)
+            self._relay([({"lengths": [len(part) for part in parts]}, parts) for parts in by_party])
+            self._batch, self._batch_bytes = [], 0
+
+    def _relay(self, batch: Sequence[tuple[dict[str, object], Sequence[bytes]]]) -> None:
+        """The next batch: what each party is told of it, by rank, and the bytes, if it does not read them itself."""
         # Party 0 waits for the others' word on a batch: it gets its own, large one last.
         for rank in (*range(1, self.parties), 0):
-            parts = [message.parts[rank] for message in self._batch]
-            self._send(rank, "batch", {"index": self._batches, "lengths": [len(part) for part in parts]}, *parts)
+            facts, parts = batch[rank]
+            self._send(rank, "batch", {"index": self._batches, **facts}, *parts)
         self._batches += 1
-        self._batch, self._batch_bytes = [], 0
 
     def _agreed(self, answers: list[Frame]) -> frozenset[int]:
         """The set that all parties answered."""
@@ -279,12 +276,12 @@ class SmpcAggregator:
         except PartyFailure as failure:
             raise self._lost(str(failure)) from None
 
-    def _ask(self, kind: str, facts: dict[str, object], kinds: tuple[str, ...]) -> list[Frame]:
+    def _ask(self, kind: str, facts: dict[str, object], answer: str) -> list[Frame]:
         try:
-            answers = self.members.links.ask(kind, facts, kinds)
+            answers = self.members.links.ask(kind, facts, answer)
         except PartyFailure as failure:
             raise self._lost(str(failure)) from None
-        if answers[0].kind in kinds:
+        if answers[0].kind == answer:
             return answers
         self.members.links.close()
         reason = str(answers[0].facts.get("reason"))

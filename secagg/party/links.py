@@ -70,7 +70,7 @@ class PartyLinks:
         try:
             for rank in fresh:
                 self._channels[rank] = self._connect(rank)
-            self._collect(fresh, ("ready",))
+            self._collect(fresh, "ready")
         except BaseException:
             self.close()
             raise
@@ -91,12 +91,12 @@ class PartyLinks:
             self.close()  # interrupted: half a frame would garble all that follow
             raise
 
-    def ask(self, kind: str, facts: Mapping[str, Any], kinds: tuple[str, ...]) -> list[Frame]:
+    def ask(self, kind: str, facts: Mapping[str, Any], answer: str) -> list[Frame]:
         """Send a frame to every party and wait for every answer, by rank; a party that refuses answers for all.
 
         Args:
             kind, facts: the question.
-            kinds: what an answer may be.
+            answer: the kind of frame that answers it.
 
         Returns:
             One frame of each party; or only that of a party that answered "below" or "refused".
@@ -107,7 +107,7 @@ class PartyLinks:
         try:
             for rank in range(len(self._deployment.parties)):
                 self.send(rank, kind, facts)
-            return self._collect(list(self._channels), kinds)
+            return self._collect(list(self._channels), answer)
         except BaseException:
             # Also when the caller is interrupted: an answer left unread would pass for the next question's.
             self.close()
@@ -133,7 +133,7 @@ class PartyLinks:
                     self._fail([rank], str(error), end=True)
                 time.sleep(_RETRY_S)
 
-    def _collect(self, ranks: list[int], kinds: tuple[str, ...]) -> list[Frame]:
+    def _collect(self, ranks: list[int], answer: str) -> list[Frame]:
         """One frame of each party, by rank, while watching that none of them dies."""
         deadline = time.monotonic() + self._timeout_s
         heard: set[int] = set()
@@ -148,7 +148,7 @@ class PartyLinks:
                     heard.add(rank)
                     if frame.kind == "working":
                         deadline = time.monotonic() + self._timeout_s
-                elif frame.kind in kinds:
+                elif frame.kind == answer:
                     answers[rank] = frame
                 elif frame.kind in _REFUSALS:
                     return [frame]  # the others may be waiting for this one in vain
