@@ -20,6 +20,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
+from secagg.coordinator.members import Members
 from secagg.envelopes import SealedMessage, seal
 from secagg.errors import SottoError
 from secagg.messages import ClientMessage, RoundSpec
@@ -30,7 +31,6 @@ from secagg.party.frames import ChannelBroken
 from secagg.party.journal import Journal
 from secagg.party.keys import create_deployment, load_party_keys, load_signing_key
 from secagg.party.listener import COORDINATOR, Listener, listening_socket
-from secagg.party.members import Members
 from secagg.party.mesh import party_role
 from secagg.party.new_keys import new_keys
 from secagg.party.state import Party

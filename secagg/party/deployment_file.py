@@ -14,8 +14,9 @@ from secagg.party.deployment import Deployment, DeploymentError, Enrolment, Peer
 from secagg.party.deployment_checks import read_key, shown
 from secagg.party.strict_yaml import check_keys, check_mapping, kind, read_yaml, write_yaml
 
-__all__ = ["load_deployment", "peer_from_file", "peer_to_file", "read_roster", "save_deployment"]
+__all__ = ["PARTIES_FILE", "load_deployment", "peer_from_file", "peer_to_file", "read_roster", "save_deployment"]
 
+PARTIES_FILE = "parties.yaml"
 _VERSION = 1
 
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from secagg.party.deployment import Deployment, Enrolment, Policy
 from secagg.party.deployment_checks import DeploymentError, fingerprint, read_certificate
-from secagg.party.deployment_file import save_deployment
+from secagg.party.deployment_file import PARTIES_FILE, save_deployment
 from secagg.party.new_keys import CERTIFICATE, SEALING_KEY, SIGNING_KEY, TLS_KEY, make_folder, new_keys
 
 __all__ = [
@@ -99,7 +99,7 @@ def create_deployment(
         DeploymentError: if the deployment cannot be (nothing is written then), or anything that would be written
             exists or cannot be written.
     """
-    config = folder / "parties.yaml"
+    config = folder / PARTIES_FILE
     names = [f"party-{rank}" for rank in range(len(addresses))]
     names += ["coordinator", *(["cohort"] if roster is None else []), *(["dealer"] if dealer else [])]
     for path in (config, *(folder / name for name in names)):

@@ -12,10 +12,10 @@ import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from secagg.coordinator.local_daemons import LocalDaemons
 from secagg.errors import PartyFailure
 from secagg.party.deployment import Deployment
 from secagg.party.frames import Channel, ChannelBroken, Frame
-from secagg.party.process import LocalDaemons
 from secagg.party.tls import connect
 
 __all__ = ["PartyLinks"]
