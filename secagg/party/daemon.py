@@ -70,7 +70,7 @@ def run_daemon(
     client = tls_context(False, own.tls_certificate, own.tls_key, [*others, *dealer])
     with Journal(journal) as openings:
         listener = Listener(listening_socket(peer, listen_fd), server, roles, deployment.policy.timeout_s)
-        on_ready(f"party {rank} of {len(deployment.parties)} listens on {peer.host}:{peer.port}")
+        on_ready(f"party {rank} of {len(deployment.parties)} listens on {peer.address}")
         while True:
             channel = listener.coordinator()
             session = _Session(rank, deployment, listener, client, channel)

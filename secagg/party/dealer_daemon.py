@@ -50,7 +50,7 @@ def run_dealer(
     roles = {fingerprint(party.certificate): party_role(rank) for rank, party in enumerate(deployment.parties)}
     context = tls_context(True, own.tls_certificate, own.tls_key, [party.certificate for party in deployment.parties])
     listener = Listener(listening_socket(peer, listen_fd), context, roles, deployment.policy.timeout_s)
-    on_ready(f"the dealer listens on {peer.host}:{peer.port}")
+    on_ready(f"the dealer listens on {peer.address}")
     while True:
         met = listener.meeting(list(roles.values()))
         channels = {rank: met[party_role(rank)] for rank in range(len(deployment.parties))}

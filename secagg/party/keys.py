@@ -22,12 +22,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from secagg.party.deployment import Deployment, Enrolment, Policy
 from secagg.party.deployment_checks import DeploymentError, fingerprint, read_certificate
 from secagg.party.deployment_file import PARTIES_FILE, save_deployment
-from secagg.party.new_keys import CERTIFICATE, SEALING_KEY, SIGNING_KEY, TLS_KEY, make_folder, new_keys
+from secagg.party.new_files import make_folder
+from secagg.party.new_keys import CERTIFICATE, SEALING_KEY, SIGNING_KEY, TLS_KEY, new_keys
 
 __all__ = [
-    "CoordinatorKeys",
-    "DealerKeys",
     "PartyKeys",
+    "TlsKeys",
     "create_deployment",
     "load_coordinator_keys",
     "load_dealer_keys",
@@ -39,8 +39,8 @@ _MAX_KEY_BYTES = 2**16
 
 
 @dataclass(frozen=True)
-class CoordinatorKeys:
-    """What the coordinator proves itself with.
+class TlsKeys:
+    """What the coordinator, the dealer or a party proves itself with.
 
     Attributes:
         tls_certificate, tls_key: PEM files.
@@ -51,28 +51,13 @@ class CoordinatorKeys:
 
 
 @dataclass(frozen=True)
-class DealerKeys:
-    """What the dealer proves itself with.
-
-    Attributes:
-        tls_certificate, tls_key: PEM files.
-    """
-
-    tls_certificate: Path
-    tls_key: Path
-
-
-@dataclass(frozen=True)
-class PartyKeys:
+class PartyKeys(TlsKeys):
     """What a party proves itself with and opens its shares with.
 
     Attributes:
-        tls_certificate, tls_key: PEM files.
         sealing: private half of the party's sealing key.
     """
 
-    tls_certificate: Path
-    tls_key: Path
     sealing: X25519PrivateKey
 
 
@@ -129,23 +114,23 @@ def load_party_keys(folder: Path, deployment: Deployment, rank: int) -> PartyKey
     peers = deployment.parties
     if not 0 <= rank < len(peers):
         raise DeploymentError(f"there is no party {rank} in this deployment; its parties are 0 to {len(peers) - 1}")
-    certificate, key = _tls(folder, peers[rank].certificate, f"party {rank}")
+    tls = _tls(folder, peers[rank].certificate, f"party {rank}")
     sealing: X25519PrivateKey = _private_key(folder / SEALING_KEY, X25519PrivateKey)
     if sealing.public_key().public_bytes_raw() != peers[rank].sealing_key:
         raise DeploymentError(f"{folder / SEALING_KEY} does not belong to party {rank}'s public key in the deployment")
-    return PartyKeys(certificate, key, sealing)
+    return PartyKeys(tls.tls_certificate, tls.tls_key, sealing)
 
 
-def load_coordinator_keys(folder: Path, deployment: Deployment) -> CoordinatorKeys:
+def load_coordinator_keys(folder: Path, deployment: Deployment) -> TlsKeys:
     """The coordinator's keys.
 
     Raises:
         DeploymentError: one sentence, if a file is missing, damaged, readable by others, or not the coordinator's.
     """
-    return CoordinatorKeys(*_tls(folder, deployment.coordinator, "the coordinator"))
+    return _tls(folder, deployment.coordinator, "the coordinator")
 
 
-def load_dealer_keys(folder: Path, deployment: Deployment) -> DealerKeys:
+def load_dealer_keys(folder: Path, deployment: Deployment) -> TlsKeys:
     """The dealer's keys.
 
     Raises:
@@ -154,7 +139,7 @@ def load_dealer_keys(folder: Path, deployment: Deployment) -> DealerKeys:
     """
     if deployment.dealer is None:
         raise DeploymentError("this deployment has no dealer; norm checks need one")
-    return DealerKeys(*_tls(folder, deployment.dealer.certificate, "the dealer"))
+    return _tls(folder, deployment.dealer.certificate, "the dealer")
 
 
 def load_signing_key(
@@ -182,8 +167,8 @@ def load_signing_key(
     return key
 
 
-def _tls(folder: Path, certificate: str, whose: str) -> tuple[Path, Path]:
-    """Paths of a certificate and its key, after checking that they are `whose`."""
+def _tls(folder: Path, certificate: str, whose: str) -> TlsKeys:
+    """A certificate and its key, after checking that they are `whose`."""
     shown, key_file = folder / CERTIFICATE, folder / TLS_KEY
     own = read_certificate(str(shown), _read(shown).decode(errors="replace"))
     if fingerprint(own.public_bytes(Encoding.PEM).decode()) != fingerprint(certificate):
@@ -191,7 +176,7 @@ def _tls(folder: Path, certificate: str, whose: str) -> tuple[Path, Path]:
     private: Ed25519PrivateKey = _private_key(key_file, Ed25519PrivateKey)
     if private.public_key() != own.public_key():
         raise DeploymentError(f"{key_file} does not belong to the certificate of {whose} beside it")
-    return shown, key_file
+    return TlsKeys(shown, key_file)
 
 
 def _private_key(path: Path, kind: Any) -> Any:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from secagg.party.deployment import Deployment
+from secagg.party.deployment import Deployment, Peer
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.party.listener import Listener
 from secagg.party.tls import connect
@@ -150,7 +150,7 @@ def join(
 
 
 def _connect(
-    peer: Any, label: bytes, context: ssl.SSLContext, deadline: float, timeout_s: float, given_up: Callable[[], bool]
+    peer: Peer, label: bytes, context: ssl.SSLContext, deadline: float, timeout_s: float, given_up: Callable[[], bool]
 ) -> Channel:
     while True:
         left = deadline - time.monotonic()

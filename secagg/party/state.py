@@ -35,10 +35,10 @@ from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.party.intake import Intake
 from secagg.party.journal import Journal
 from secagg.party.mesh import Mesh, MeshBroken
-from secagg.party.noise_removal import surplus_seeds
 from secagg.party.norm_check import MAX_NORM_BOUND, norm_within
 from secagg.party.share_sum import ShareSum
 from secagg.party.spool import Spool
+from secagg.party.surplus_seeds import surplus_seeds
 from secagg.randomness import Keystream
 from secagg.ring import add_wrap
 from secagg.round_state import BelowMinimum, require_minimum

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from secagg.party.deployment import Peer, Policy, fingerprint
 from secagg.party.frames import ChannelBroken
 from secagg.party.keys import (
-    CoordinatorKeys,
+    TlsKeys,
     create_deployment,
     load_coordinator_keys,
     load_dealer_keys,
@@ -119,7 +119,7 @@ def test_a_members_key_cannot_make_certificates_that_others_take(folder, deploym
     (tmp_path / "chain.pem").write_bytes(signed.public_bytes(Encoding.PEM) + own.public_bytes(Encoding.PEM))
     (tmp_path / "key.pem").write_bytes(fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     members = [peer.certificate for peer in deployment.parties]
-    minted = CoordinatorKeys(tmp_path / "chain.pem", tmp_path / "key.pem")
+    minted = TlsKeys(tmp_path / "chain.pem", tmp_path / "key.pem")
     seen, failure = handshake(load_party_keys(folder / "party-0", deployment, 0), members, minted, members, members[0])
     assert isinstance(seen, ChannelBroken)
     assert isinstance(failure, ChannelBroken)
