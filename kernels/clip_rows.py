@@ -2,7 +2,7 @@
 
 Takes one flat vector per contributor; gives as many integer vectors, by exactly the steps of `kernels.clip_sum`'s
 integer mode: clip, scale, truncate toward zero, check the integer norm. A row with a non-finite value, or whose norm
-fails the check, becomes zeros and is counted.
+fails the check, becomes zeros and is counted. Rows are never added here, nor noise to them.
 """
 
 from __future__ import annotations

@@ -81,9 +81,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         batch, positions, width = hidden.shape
         rows, targets = hidden.reshape(-1, width), labels.reshape(-1)
-        dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        part = shares.reshape(-1).to(dtype)
-        losses = torch.empty(len(rows), dtype=dtype, device=hidden.device)
+        part = shares.reshape(-1)
+        losses = torch.empty_like(part)
         slopes = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
         work = _Logits(weight, bias, chunk, len(rows), hidden)
         for start in range(0, len(rows), chunk):

@@ -1,4 +1,7 @@
-"""What crosses between clients, aggregators and server in one round, as frozen data."""
+"""What crosses between clients, aggregators and server in one round, as frozen data.
+
+Checked where it is made. A share or a seed in it is never printed, not in an error either.
+"""
 
 from __future__ import annotations
 

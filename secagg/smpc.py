@@ -52,7 +52,7 @@ class SmpcAggregator:
         spool: folder that parties of its own may read parts from, for `submit_spooled`.
 
     Attributes:
-        refused: clients of the last closed round whose message was taken here but not by the parties.
+        refused: clients of the last closed round whose message was sealed here and not taken by the parties.
         bytes_between_parties: sent among the parties in the last round, by all of them.
 
     Raises:

@@ -1,7 +1,7 @@
 """The coordinator's parties, whoever runs them: their terms, the keys to talk to them, connections, own processes.
 
 Either the folder of a deployment names parties that run elsewhere, or parties of its own are started on this machine
-with fresh keys for themselves, the coordinator and one simulated cohort of clients.
+with fresh keys for themselves, the coordinator and one simulated cohort of clients. No key of a party is read here.
 """
 
 from __future__ import annotations
