@@ -18,11 +18,11 @@ from bench.attacks_cases import Attack, Check, Outcome
 from bench.attacks_openings import EXACT, NOTHING, TERMS, VICTIM
 from bench.attacks_stage import LENGTH, N_MIN, Stage, vector_of
 from secagg import envelope_header, envelopes
+from secagg.deployment.keys import load_signing_key
 from secagg.envelopes import SealedMessage
 from secagg.messages import RoundNoise, RoundSpec
 from secagg.party import mesh, state
 from secagg.party.crypten_backend import open_sum
-from secagg.party.keys import load_signing_key
 from secagg.ring import add_wrap
 from secagg.round_state import RoundState
 from secagg.wire import encode

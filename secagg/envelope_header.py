@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from secagg.deployment.terms import Deployment
 from secagg.messages import RoundSpec
-from secagg.party.deployment import Deployment
 from secagg.round_state import MessageRefused
 from secagg.wire import WireError, decode, encode, ids_of, ranges_of, spec_to_wire
 

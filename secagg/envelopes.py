@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
+from secagg.deployment.terms import Deployment, Enrolment
 from secagg.envelope_header import NAME_BYTES, PREFIX, check_header, new_header, prefix_of, read_header
 from secagg.messages import ClientMessage, RoundSpec
 from secagg.packing import check_packed, pack, packed_bytes
-from secagg.party.deployment import Deployment, Enrolment
 from secagg.randomness import KEY_BYTES
 from secagg.round_state import MessageRefused, check_message
 from secagg.xor_shares import xor_split

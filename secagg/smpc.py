@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from secagg.aggregator import BeforeOpening
 from secagg.coordinator.local_daemons import LocalDaemons, local_policy
 from secagg.coordinator.members import Members
+from secagg.deployment.terms import Deployment
 from secagg.envelopes import SealedMessage, seal, upload_bytes
 from secagg.errors import AggregationError, PartyFailure
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
 from secagg.openings import OpeningRefused
-from secagg.party.deployment import Deployment
 from secagg.party.frames import Frame
 from secagg.party.spool import SpooledParts
 from secagg.round_state import BelowMinimum, MessageRefused, RoundState, require_minimum

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from secagg.coordinator.local_daemons import LocalDaemons
+from secagg.deployment.terms import Deployment
 from secagg.errors import PartyFailure
-from secagg.party.deployment import Deployment
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.party.tls import connect
 

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import secagg
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.parties_file import PARTIES_FILE
+from secagg.deployment.terms import Deployment, Policy
 from secagg.errors import PartyFailure
-from secagg.party.deployment import Deployment, Policy
-from secagg.party.deployment_file import PARTIES_FILE
-from secagg.party.keys import create_deployment
 
 __all__ = ["LocalDaemons", "local_policy"]
 

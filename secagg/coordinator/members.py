@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from secagg.coordinator.links import PartyLinks
 from secagg.coordinator.local_daemons import LocalDaemons
+from secagg.deployment.keys import load_coordinator_keys, load_signing_key
+from secagg.deployment.parties_file import PARTIES_FILE, load_deployment
+from secagg.deployment.terms import Deployment
 from secagg.errors import AggregationError
-from secagg.party.deployment import Deployment
-from secagg.party.deployment_file import PARTIES_FILE, load_deployment
-from secagg.party.keys import load_coordinator_keys, load_signing_key
 from secagg.party.tls import tls_context
 
 __all__ = ["Members", "load_cohort"]

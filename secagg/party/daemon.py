@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from secagg.core_dumps import forbid_core_dumps
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.keys import load_party_keys
+from secagg.deployment.parties_file import load_deployment
+from secagg.deployment.terms import Deployment
 from secagg.errors import SottoError
-from secagg.party.deployment import Deployment, fingerprint
-from secagg.party.deployment_file import load_deployment
 from secagg.party.frames import Channel, ChannelBroken
 from secagg.party.journal import Journal
-from secagg.party.keys import load_party_keys
 from secagg.party.listener import COORDINATOR, Listener, listening_socket
 from secagg.party.mesh import Mesh, join, party_role
 from secagg.party.spool import Spool

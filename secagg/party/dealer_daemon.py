@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from secagg.core_dumps import forbid_core_dumps
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.keys import load_dealer_keys
+from secagg.deployment.parties_file import load_deployment
 from secagg.errors import SottoError
 from secagg.party.dealer import deal
-from secagg.party.deployment import fingerprint
-from secagg.party.deployment_file import load_deployment
 from secagg.party.frames import ChannelBroken
-from secagg.party.keys import load_dealer_keys
 from secagg.party.listener import Listener, listening_socket
 from secagg.party.mesh import party_role
 from secagg.party.tls import tls_context

@@ -11,10 +11,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from secagg.deployment.terms import Deployment
 from secagg.envelopes import OpenedPart, open_part
 from secagg.messages import RoundSpec
 from secagg.packing import packed_bytes
-from secagg.party.deployment import Deployment
 from secagg.party.frames import MAX_PAYLOAD, ChannelBroken, Frame, split_payload
 from secagg.party.spool import Spool, SpooledParts, SpoolError
 from secagg.round_state import MessageRefused, RoundState

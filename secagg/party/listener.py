@@ -14,8 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from secagg.deployment.terms import Peer
 from secagg.errors import SottoError
-from secagg.party.deployment import Peer
 from secagg.party.frames import Channel, ChannelBroken
 from secagg.party.tls import accept
 

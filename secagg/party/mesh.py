@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from secagg.party.deployment import Deployment, Peer
+from secagg.deployment.terms import Deployment, Peer
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.party.listener import Listener
 from secagg.party.tls import connect

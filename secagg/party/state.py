@@ -21,6 +21,7 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from kernels.ring_encode import ring_decode
+from secagg.deployment.terms import Deployment
 from secagg.envelopes import OpenedPart
 from secagg.errors import SottoError
 from secagg.limits import DEFAULT_MAX_CLIENTS
@@ -30,7 +31,6 @@ from secagg.noise_removal import surplus_noise
 from secagg.openings import OpeningRefused
 from secagg.party.crypten_backend import open_sum
 from secagg.party.dealer_provider import DealerClient
-from secagg.party.deployment import Deployment
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.party.intake import Intake
 from secagg.party.journal import Journal

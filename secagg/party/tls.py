@@ -14,7 +14,8 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from secagg.party.deployment import Peer, fingerprint
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.terms import Peer
 from secagg.party.frames import Channel, ChannelBroken
 
 __all__ = ["accept", "connect", "tls_context"]

@@ -11,8 +11,8 @@ from experiments.display import RoundProgress
 from experiments.runs import execute
 from fl_core.config_file import load_config
 from secagg.coordinator.local_daemons import LocalDaemons
+from secagg.deployment.terms import Policy
 from secagg.errors import SottoError
-from secagg.party.deployment import Policy
 from tests.experiments.test_command_line import CONFIG, environment
 
 

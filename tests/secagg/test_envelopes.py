@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from secagg.deployment.keys import load_party_keys, load_signing_key
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Policy
 from secagg.envelopes import open_part, part_bytes, seal, upload_bytes
 from secagg.messages import ClientMessage, RoundNoise, RoundSpec
 from secagg.packing import unpack
-from secagg.party.deployment import Policy
-from secagg.party.keys import create_deployment, load_party_keys, load_signing_key
 from secagg.randomness import Keystream
 from secagg.round_state import MessageRefused
 from secagg.sharing import combine, expand, split

@@ -11,12 +11,13 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
 
+from secagg.deployment.keys import load_party_keys, load_signing_key
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Policy
 from secagg.envelopes import SealedMessage, seal
 from secagg.messages import ClientMessage, RoundSpec
-from secagg.party.deployment import Policy
 from secagg.party.frames import Channel, Frame
 from secagg.party.journal import Journal
-from secagg.party.keys import create_deployment, load_party_keys, load_signing_key
 from secagg.party.mesh import Mesh
 from secagg.party.state import Party
 from secagg.randomness import Keystream

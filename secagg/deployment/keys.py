@@ -1,15 +1,14 @@
-"""Private keys of a deployment: made once, kept in folders that only their owner can read, checked when loaded.
+"""Private keys of a deployment's members, read from folders that only their owner can read, and checked.
 
 Every member has a folder of its own: `certificate.pem` and `tls-key.pem` for the channels (parties, coordinator,
 dealer), `sealing-key.pem` for what clients seal to a party, `signing-key.pem` for what a client sends. Nothing here
-ever writes over a key, prints one, or puts one into `parties.yaml`.
+ever writes a key or prints one, and none is taken that others could have read.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from secagg.party.deployment import Deployment, Enrolment, Policy
-from secagg.party.deployment_checks import DeploymentError, fingerprint, read_certificate
-from secagg.party.deployment_file import PARTIES_FILE, save_deployment
-from secagg.party.new_files import make_folder
-from secagg.party.new_keys import CERTIFICATE, SEALING_KEY, SIGNING_KEY, TLS_KEY, new_keys
+from secagg.deployment.checks import DeploymentError, fingerprint, read_certificate
+from secagg.deployment.new_keys import CERTIFICATE, SEALING_KEY, SIGNING_KEY, TLS_KEY
+from secagg.deployment.terms import Deployment
 
 __all__ = [
     "PartyKeys",
     "TlsKeys",
-    "create_deployment",
     "load_coordinator_keys",
     "load_dealer_keys",
     "load_party_keys",
@@ -59,50 +55,6 @@ class PartyKeys(TlsKeys):
     """
 
     sealing: X25519PrivateKey
-
-
-def create_deployment(
-    folder: Path,
-    addresses: Sequence[tuple[str, int]],
-    policy: Policy,
-    roster: Mapping[int, bytes] | None = None,
-    dealer: tuple[str, int] | None = None,
-) -> Deployment:
-    """Make all keys of a deployment on one machine: for trials and simulations.
-
-    Writes `folder/parties.yaml` and the private folders `party-0`, `party-1`, ..., `coordinator`, and where they apply
-    `cohort` and `dealer`. Whoever can read all of `folder` can read every client's message.
-
-    Args:
-        folder: made if it does not exist.
-        addresses: host and port of each party, by rank.
-        policy: limits of every round.
-        roster: client id -> Ed25519 public key, 32 bytes; None makes one key for a simulated cohort.
-        dealer: host and port of the dealer of random triples, if there is one.
-
-    Raises:
-        DeploymentError: if the deployment cannot be (nothing is written then), or anything that would be written
-            exists or cannot be written.
-    """
-    config = folder / PARTIES_FILE
-    names = [f"party-{rank}" for rank in range(len(addresses))]
-    names += ["coordinator", *(["cohort"] if roster is None else []), *(["dealer"] if dealer else [])]
-    for path in (config, *(folder / name for name in names)):
-        if os.path.lexists(path):
-            raise DeploymentError(f"{path} exists and is not overwritten; name another folder or move it away")
-    made = {name: new_keys(name) for name in names}
-    deployment = Deployment(
-        parties=tuple(made[f"party-{rank}"].peer(address) for rank, address in enumerate(addresses)),
-        coordinator=made["coordinator"].certificate,
-        dealer=made["dealer"].peer(dealer) if dealer else None,
-        enrolment=Enrolment(made["cohort"].public) if roster is None else Enrolment(roster=roster),
-        policy=policy,
-    )
-    make_folder(folder, private=False)
-    for name in names:
-        made[name].write(folder / name)
-    save_deployment(deployment, config)
-    return deployment
 
 
 def load_party_keys(folder: Path, deployment: Deployment, rank: int) -> PartyKeys:

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from secagg.party.deployment import Peer
-from secagg.party.new_files import make_folder, write_new
+from secagg.deployment.new_files import make_folder, write_new
+from secagg.deployment.terms import Peer
 
 __all__ = ["CERTIFICATE", "SEALING_KEY", "SIGNING_KEY", "TLS_KEY", "NewKeys", "new_keys"]
 

@@ -11,15 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
-from secagg.party.deployment import Peer, Policy, fingerprint
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.keys import TlsKeys, load_coordinator_keys, load_dealer_keys, load_party_keys
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Peer, Policy
 from secagg.party.frames import ChannelBroken
-from secagg.party.keys import (
-    TlsKeys,
-    create_deployment,
-    load_coordinator_keys,
-    load_dealer_keys,
-    load_party_keys,
-)
 from secagg.party.tls import accept, connect, tls_context
 
 ADDRESSES = [("127.0.0.1", 7000), ("127.0.0.1", 7001), ("party2.example", 7002)]

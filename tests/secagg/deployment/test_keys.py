@@ -20,16 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from secagg.party.deployment import DeploymentError, Enrolment, Policy, fingerprint
-from secagg.party.deployment_file import load_deployment
-from secagg.party.keys import (
-    create_deployment,
-    load_coordinator_keys,
-    load_dealer_keys,
-    load_party_keys,
-    load_signing_key,
-)
-from secagg.party.new_keys import new_keys
+from secagg.deployment.checks import DeploymentError, fingerprint
+from secagg.deployment.keys import load_coordinator_keys, load_dealer_keys, load_party_keys, load_signing_key
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.new_keys import new_keys
+from secagg.deployment.parties_file import load_deployment
+from secagg.deployment.terms import Enrolment, Policy
 
 ADDRESSES = [("127.0.0.1", 7000), ("127.0.0.1", 7001), ("party2.example", 7002)]
 DEALER = ("127.0.0.1", 7009)

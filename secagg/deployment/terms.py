@@ -2,7 +2,7 @@
 
 Public data only: certificates, public keys, addresses, numbers. What cannot be (a party twice, a key of the wrong
 size, a certificate that could vouch for others) is refused here, whoever made it; files are read in
-`deployment_file`. Nothing here may ever hold a private key.
+`parties_file`. Nothing here may ever hold a private key.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from secagg.limits import DEFAULT_MAX_CLIENTS, MAX_CLIENTS, MAX_LENGTH
-from secagg.party.deployment_checks import (
+from secagg.deployment.checks import (
     DeploymentError,
     check_host,
     check_key,
@@ -25,8 +24,9 @@ from secagg.party.deployment_checks import (
     shown,
     whole,
 )
+from secagg.limits import DEFAULT_MAX_CLIENTS, MAX_CLIENTS, MAX_LENGTH
 
-__all__ = ["Deployment", "DeploymentError", "Enrolment", "Peer", "Policy", "fingerprint"]
+__all__ = ["Deployment", "Enrolment", "Peer", "Policy"]
 
 _MAX_TIMEOUT_S = 86_400.0
 

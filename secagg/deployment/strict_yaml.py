@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from secagg.party.deployment_checks import DeploymentError, shown
-from secagg.party.new_files import write_new
+from secagg.deployment.checks import DeploymentError, shown
+from secagg.deployment.new_files import write_new
 
 __all__ = ["MAX_BYTES", "check_keys", "check_mapping", "kind", "read_yaml", "write_yaml"]
 

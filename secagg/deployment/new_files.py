@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from secagg.party.deployment_checks import DeploymentError
+from secagg.deployment.checks import DeploymentError
 
 __all__ = ["make_folder", "write_new"]
 
