@@ -20,6 +20,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
+from secagg.coordinator.links import ANSWERS
 from secagg.coordinator.members import Members
 from secagg.deployment.checks import fingerprint
 from secagg.deployment.keys import load_party_keys, load_signing_key
@@ -189,7 +190,7 @@ class Stage:
         """Every party's answer, or none and a sentence."""
         for rank in range(self.parties):
             self.links.send(rank, kind, facts[rank])
-        answers = self.links._collect(list(range(self.parties)), ("opened", "closed", "sum"))
+        answers = self.links._collect(list(range(self.parties)), ANSWERS[kind])
         if answers[0].kind in ("below", "refused"):
             self.sentences.append(str(answers[0].facts["reason"]))
             self.links.close()

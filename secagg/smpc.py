@@ -16,6 +16,7 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from secagg.aggregator import BeforeOpening
+from secagg.coordinator.links import ANSWERS
 from secagg.coordinator.local_daemons import LocalDaemons, local_policy
 from secagg.coordinator.members import Members
 from secagg.deployment.terms import Deployment
@@ -145,7 +146,7 @@ class SmpcAggregator:
         self.start()
         if spec.norm_bound and self.deployment.dealer is None:
             raise AggregationError("a round with a norm check needs a dealer; start with norm_check")
-        self._ask("open", {"spec": spec_to_wire(spec)}, "opened")
+        self._ask("open", {"spec": spec_to_wire(spec)})
         self._state = RoundState(spec)
         self._most_bytes = 2 * upload_bytes(spec, self.deployment) + 2**22
         self._batches = 0
@@ -202,11 +203,11 @@ class SmpcAggregator:
         state = self._open_state()
         try:
             self._flush()
-            clients = self._agreed(self._ask("close", {}, "closed"))
+            clients = self._agreed(self._ask("close", {}))
             require_minimum(state.spec, clients)
             if before_opening is not None:
                 before_opening(clients)
-            answers = self._ask("reveal", {}, "sum")
+            answers = self._ask("reveal", {})
         except BaseException:
             self.abort()
             raise
@@ -276,12 +277,12 @@ class SmpcAggregator:
         except PartyFailure as failure:
             raise self._lost(str(failure)) from None
 
-    def _ask(self, kind: str, facts: dict[str, object], answer: str) -> list[Frame]:
+    def _ask(self, kind: str, facts: dict[str, object]) -> list[Frame]:
         try:
-            answers = self.members.links.ask(kind, facts, answer)
+            answers = self.members.links.ask(kind, facts)
         except PartyFailure as failure:
             raise self._lost(str(failure)) from None
-        if answers[0].kind == answer:
+        if answers[0].kind == ANSWERS[kind]:
             return answers
         self.members.links.close()
         reason = str(answers[0].facts.get("reason"))

@@ -18,9 +18,11 @@ from secagg.errors import PartyFailure
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.party.tls import connect
 
-__all__ = ["PartyLinks"]
+__all__ = ["ANSWERS", "PartyLinks"]
 
 _POLL_S = 0.2
+# What a party answers to a question; or that it refuses, or has failed.
+ANSWERS = {"open": "opened", "close": "closed", "reveal": "sum"}
 _REFUSALS = ("below", "refused")
 _RETRY_S = 0.1
 # A listening socket outlives its daemon: whether somebody is behind it is looked at this often.
@@ -91,12 +93,12 @@ class PartyLinks:
             self.close()  # interrupted: half a frame would garble all that follow
             raise
 
-    def ask(self, kind: str, facts: Mapping[str, Any], answer: str) -> list[Frame]:
+    def ask(self, kind: str, facts: Mapping[str, Any]) -> list[Frame]:
         """Send a frame to every party and wait for every answer, by rank; a party that refuses answers for all.
 
         Args:
-            kind, facts: the question.
-            answer: the kind of frame that answers it.
+            kind: of the question, one of `ANSWERS`.
+            facts: what it says.
 
         Returns:
             One frame of each party; or only that of a party that answered "below" or "refused".
@@ -107,7 +109,7 @@ class PartyLinks:
         try:
             for rank in range(len(self._deployment.parties)):
                 self.send(rank, kind, facts)
-            return self._collect(list(self._channels), answer)
+            return self._collect(list(self._channels), ANSWERS[kind])
         except BaseException:
             # Also when the caller is interrupted: an answer left unread would pass for the next question's.
             self.close()

@@ -107,8 +107,8 @@ def test_parties_that_opened_different_sums_are_not_believed(group, monkeypatch)
     begin(group, 1)
     honest = group.members.links.ask
 
-    def ask(kind, facts, answer):
-        answers = honest(kind, facts, answer)
+    def ask(kind, facts):
+        answers = honest(kind, facts)
         if kind == "reveal":
             answers[2] = Frame("sum", {**answers[2].facts, "digest": bytes(32)})
         return answers
@@ -123,8 +123,8 @@ def test_answers_that_are_nonsense_stop_no_coordinator(group, monkeypatch, nonse
     begin(group, 1)
     honest = group.members.links.ask
 
-    def ask(kind, facts, answer):
-        answers = honest(kind, facts, answer)
+    def ask(kind, facts):
+        answers = honest(kind, facts)
         if kind == "reveal":
             answers[2] = Frame("sum", {**answers[2].facts, **nonsense})
         return answers
@@ -141,9 +141,9 @@ def test_parties_that_agreed_on_different_clients_open_nothing(group, monkeypatc
     begin(group, 1, (0, 1))
     honest, asked = group.members.links.ask, []
 
-    def ask(kind, facts, answer):
+    def ask(kind, facts):
         asked.append(kind)
-        answers = honest(kind, facts, answer)
+        answers = honest(kind, facts)
         answers[1] = Frame("closed", {"clients": [[0, 1]]})
         return answers
 
