@@ -18,7 +18,6 @@ from secagg import envelope_header, envelopes
 from secagg.openings import Openings
 from secagg.party import state
 from secagg.party.journal import Journal
-from secagg.party.state import Party
 from secagg.wire import ids_of
 
 __all__ = ["ATTACKS", "EXACT", "NOTHING", "ONCE", "TERMS", "VICTIM"]
@@ -174,7 +173,7 @@ def _no_label(spec: object, deployment: object) -> bytes:
     return bytes(32)
 
 
-def _no_policy(self: Party, spec: object) -> None:
+def _no_policy(spec: object, deployment: object) -> None:
     return None
 
 
@@ -219,7 +218,7 @@ ATTACKS = (
     Attack(
         "low-minimum", _COORDINATOR, "asks the parties for a round with n_min 1, and hands in one client's message",
         "party", r"n_min 1; this party opens no sum of fewer than 3", _few(1, (VICTIM,)),
-        Check("the party's own policy", ((Party, "_refuse_by_policy", _no_policy),)),
+        Check("the party's own policy", ((state, "refuse_by_policy", _no_policy),)),
     ),
     Attack(
         "isolation", _COORDINATOR, "drops all messages but one client's", "party",

@@ -50,7 +50,7 @@ def test_a_round_goes_from_open_to_closed_to_the_sum_and_is_forgotten(trio):
     assert len({answer.facts["digest"] for answer in answers}) == 1
     assert {bytes(answer.payload) for answer in answers[1:]} == {b""}
     assert states(trio) == {State.IDLE}
-    assert all(party._sum is None and not party._held for party in trio.parties)
+    assert all(party._round is None for party in trio.parties)
     for rank in range(len(trio.parties)):
         (opened,) = lines(trio, rank)
         assert (opened["kind"], opened["clients"]) == ("opened", [[0, 1], [2, 4]])
@@ -236,7 +236,7 @@ def test_parties_that_hold_different_clients_open_nothing(tmp_path):
     spec = parties.spec()
     parties.open(spec)
     parties.batch([parties.sealed(spec, 0, [1, 2, 3])])
-    parties.parties[0]._accepted.add(3)
+    parties.parties[0]._round.accepted.add(3)
     answers = parties.close()
     assert kinds(answers) == {"failed"}
     assert "holds other clients" in " ".join(answer.facts["reason"] for answer in answers)
@@ -300,9 +300,9 @@ def test_memory_of_a_party_does_not_grow_with_the_number_of_clients(tmp_path):
     parties.open(spec)
     for client in range(60):
         parties.batch([parties.sealed(spec, client, np.ones(1000))])
-        waiting = [part for parts in parties.parties[1]._held.values() for part in parts.values()]
+        waiting = [part for parts in parties.parties[1]._round.held.values() for part in parts.values()]
         assert sum(len(part.key) + len(part.body) for part in waiting) <= 32 * 60
-        assert sum(map(len, parties.parties[0]._intake._rooms)) == 8 * 1000
+        assert sum(map(len, parties.parties[0]._round.intake._rooms)) == 8 * 1000
     parties.close()
     assert parties.total() == [60] * 1000
     parties.end()
