@@ -1,5 +1,4 @@
-"""Who adds how much noise: shares of the sum's noise for clients, noise of the aggregators' own, or all of it for the
-server.
+"""Who adds how much noise: shares of the sum's for clients, all of it for each aggregator, or for the server alone.
 
 Takes the mechanism, the trust model, the wanted noise multiplier z and who is there; gives a `NoisePlan` in grid
 steps. Rounding is always toward more noise, and what was realised is read off the plan, never assumed.

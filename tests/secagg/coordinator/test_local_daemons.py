@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import itertools
 import os
 import signal
 import subprocess
@@ -20,19 +19,14 @@ import secagg
 from secagg import ClientMessage, RoundSpec, SmpcAggregator
 from secagg.errors import AggregationError
 from secagg.party.frames import Frame
-from secagg.randomness import Keystream
 from secagg.sharing import split
 from secagg.smpc import PartyFailure
-
-SOURCE = Keystream.system()
-NUMBERS = itertools.count()
-RUN = {"id": ""}
+from tests.secagg.rounds import RUN, SOURCE, new_run
 
 
 @pytest.fixture(autouse=True)
 def _own_run():
-    """No two tests share a run, because no round of a run is opened twice."""
-    RUN["id"] = f"run-{next(NUMBERS)}"
+    new_run()
 
 
 @pytest.fixture(scope="module")
