@@ -23,9 +23,9 @@ from secagg.wire import WireError, decode, encode, ids_of, ranges_of, spec_to_wi
 __all__ = ["NAME_BYTES", "PREFIX", "check_header", "deployment_terms", "new_header", "prefix_of", "read_header"]
 
 # Of the format, and of the samplers' draws: parties that take XNoise's components away must draw as clients did.
-VERSION = 2
+_VERSION = 2
 NAME_BYTES = 16
-MAGIC = b"SOTTO" + bytes([VERSION])
+_MAGIC = b"SOTTO" + bytes([_VERSION])
 PREFIX = struct.Struct("!6sI")  # magic and length of the header
 _MAX_HEADER = 2**21
 
@@ -39,7 +39,7 @@ def deployment_terms(spec: RoundSpec, deployment: Deployment) -> bytes:
 def _terms(spec: RoundSpec, deployment: bytes) -> bytes:
     # How many clients are expected decides which noise is removed; which ones is the parties' business.
     agreed = [len(spec.clients) if index == 3 else part for index, part in enumerate(spec_to_wire(spec))]
-    return hashlib.sha256(encode([VERSION, deployment, agreed])).digest()
+    return hashlib.sha256(encode([_VERSION, deployment, agreed])).digest()
 
 
 def new_header(spec: RoundSpec, deployment: Deployment, clients: Sequence[int], party: int, name: bytes) -> bytes:
@@ -71,7 +71,7 @@ def new_header(spec: RoundSpec, deployment: Deployment, clients: Sequence[int], 
 
 def prefix_of(header: bytes) -> bytes:
     """What a part begins with, before its header."""
-    return PREFIX.pack(MAGIC, len(header))
+    return PREFIX.pack(_MAGIC, len(header))
 
 
 def read_header(part: memoryview) -> tuple[bytes, list[Any]]:
@@ -83,8 +83,8 @@ def read_header(part: memoryview) -> tuple[bytes, list[Any]]:
     if len(part) < PREFIX.size:
         raise MessageRefused(f"a part of {len(part)} bytes, too short for one")
     magic, length = PREFIX.unpack_from(part)
-    if magic != MAGIC:
-        raise MessageRefused(f"a part that is not of version {VERSION} of sealed shares")
+    if magic != _MAGIC:
+        raise MessageRefused(f"a part that is not of version {_VERSION} of sealed shares")
     if length > _MAX_HEADER or PREFIX.size + length > len(part):
         raise MessageRefused(f"a part whose header of {length} bytes is longer than it may be")
     header = bytes(part[PREFIX.size : PREFIX.size + length])

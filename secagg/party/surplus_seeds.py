@@ -45,15 +45,10 @@ def surplus_seeds(
 
     own = part_for(mesh.rank)
     received = [own]
-    for other in mesh.others:
-        if mesh.rank < other:
-            mesh.send(other, "surplus", {}, part_for(other))
-        payload = bytes(mesh.receive(other, "surplus").payload)
-        if mesh.rank > other:
-            mesh.send(other, "surplus", {}, part_for(other))
-        if len(payload) != len(own):
+    for other, frame in mesh.exchange_each("surplus", {}, lambda other: [part_for(other)]).items():
+        if len(frame.payload) != len(own):
             raise MeshBroken(f"party {other} sent other noise shares than were asked for")
-        received.append(payload)
+        received.append(bytes(frame.payload))
     pieces = [[part[at : at + KEY_BYTES] for part in received] for at in range(0, len(own), KEY_BYTES)]
     seeds = [xor_join(piece) for piece in pieces]
     each = len(wanted)
