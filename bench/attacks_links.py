@@ -14,11 +14,11 @@ from bench import attacks_stage
 from bench.attacks_cases import Attack, Check, Outcome
 from bench.attacks_openings import NOTHING
 from bench.attacks_stage import Stage
+from secagg.deployment.keys import load_party_keys
+from secagg.deployment.new_keys import TLS_KEY, new_keys
 from secagg.party import listener
 from secagg.party.frames import Channel, ChannelBroken
-from secagg.party.keys import load_party_keys
 from secagg.party.listener import COORDINATOR, Listener
-from secagg.party.new_keys import TLS_KEY, new_keys
 from secagg.party.tls import connect, tls_context
 
 __all__ = ["ATTACKS"]

@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from bench.attacks_cases import Attack, Check, Outcome
 from bench.attacks_openings import EXACT, NOTHING, TERMS, VICTIM
 from bench.attacks_stage import LENGTH, N_MIN, Stage, vector_of
-from secagg import envelopes
+from secagg import envelope_header, envelopes
+from secagg.deployment.keys import load_signing_key
 from secagg.envelopes import SealedMessage
 from secagg.messages import RoundNoise, RoundSpec
 from secagg.party import mesh, state
 from secagg.party.crypten_backend import open_sum
-from secagg.party.keys import load_signing_key
 from secagg.ring import add_wrap
 from secagg.round_state import RoundState
 from secagg.wire import encode
@@ -99,11 +99,11 @@ def _flip_name(messages: list[SealedMessage]) -> None:
     """Another client's number in a header, signature and all else as they were."""
     parts = []
     for part in messages[VICTIM].parts:
-        header, values = envelopes._read_header(memoryview(part))
+        header, values = envelope_header.read_header(memoryview(part))
         values[5] = [[7, 8]]
         renamed = encode(values)
-        start = envelopes._PREFIX.size
-        parts.append(envelopes._PREFIX.pack(envelopes._MAGIC, len(renamed)) + renamed + part[start + len(header) :])
+        start = envelope_header.PREFIX.size
+        parts.append(envelope_header.prefix_of(renamed) + renamed + part[start + len(header) :])
     messages[VICTIM] = replace(messages[VICTIM], parts=tuple(parts))
 
 
@@ -187,7 +187,7 @@ class _AnyKey:
 _SIGNATURE = Check("the check of signatures", ((envelopes, "_sender", lambda clients, enrolment: _AnyKey()),))
 _ADMITTED = Check(
     "the count of who has sent",
-    ((RoundState, "admit", lambda self, run, round_, attempt, clients, length: self._received.update(clients)),),
+    ((RoundState, "admit", lambda self, clients: self._received.update(clients)),),
 )
 _NORM = Check("the norm check's bit", ((state, "norm_within", lambda *_: True),))
 

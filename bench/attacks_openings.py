@@ -14,12 +14,10 @@ import numpy as np
 
 from bench.attacks_cases import Attack, Check, Outcome
 from bench.attacks_stage import CLIENTS, Stage, vector_of
-from secagg import envelopes
+from secagg import envelope_header, envelopes
 from secagg.openings import Openings
 from secagg.party import state
-from secagg.party.intake import Intake
 from secagg.party.journal import Journal
-from secagg.party.state import Party
 from secagg.wire import ids_of
 
 __all__ = ["ATTACKS", "EXACT", "NOTHING", "ONCE", "TERMS", "VICTIM"]
@@ -175,7 +173,7 @@ def _no_label(spec: object, deployment: object) -> bytes:
     return bytes(32)
 
 
-def _no_policy(self: Party, spec: object) -> None:
+def _no_policy(spec: object, deployment: object) -> None:
     return None
 
 
@@ -183,9 +181,9 @@ def _any_header(values: list[Any], spec: object, deployment: object, party: int)
     return tuple(ids_of(values[5])), values[0]
 
 
-_HEADERS = Check("the comparison of a part's header with the open round", ((envelopes, "_check_header", _any_header),))
-TERMS = Check("the digest of terms in every part", ((envelopes, "deployment_terms", lambda *_: bytes(32)),))
-_FEW = (Intake, "require_minimum", lambda self, clients: None)
+_HEADERS = Check("the comparison of a part's header with the open round", ((envelopes, "check_header", _any_header),))
+TERMS = Check("the digest of terms in every part", ((envelope_header, "deployment_terms", lambda *_: bytes(32)),))
+_FEW = (state, "require_minimum", lambda spec, clients: None)
 
 ATTACKS = (
     Attack(
@@ -220,7 +218,7 @@ ATTACKS = (
     Attack(
         "low-minimum", _COORDINATOR, "asks the parties for a round with n_min 1, and hands in one client's message",
         "party", r"n_min 1; this party opens no sum of fewer than 3", _few(1, (VICTIM,)),
-        Check("the party's own policy", ((Party, "_refuse_by_policy", _no_policy),)),
+        Check("the party's own policy", ((state, "refuse_by_policy", _no_policy),)),
     ),
     Attack(
         "isolation", _COORDINATOR, "drops all messages but one client's", "party",

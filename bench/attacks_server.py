@@ -26,10 +26,10 @@ from fl_core.engines.flower.exchange import HELLO, TRAIN
 from fl_core.privacy_plan import PrivacyPlan, plan_privacy
 from fl_core.rounds import clip_of, spec_of
 from fl_core.task import FederatedTask
+from secagg.deployment.keys import load_party_keys
 from secagg.envelopes import SealedMessage, open_part
 from secagg.messages import RoundSpec
 from secagg.packing import unpack
-from secagg.party.keys import load_party_keys
 from secagg.randomness import Keystream
 from secagg.sharing import combine, expand
 

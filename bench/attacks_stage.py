@@ -20,19 +20,22 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from numpy.typing import NDArray
 
+from secagg.coordinator.links import ANSWERS
+from secagg.coordinator.members import Members
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.keys import load_party_keys, load_signing_key
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.new_keys import new_keys
+from secagg.deployment.terms import Policy
 from secagg.envelopes import SealedMessage, seal
 from secagg.errors import SottoError
 from secagg.messages import ClientMessage, RoundSpec
 from secagg.party import daemon
 from secagg.party.dealer_daemon import run_dealer
-from secagg.party.deployment import Policy, fingerprint
 from secagg.party.frames import ChannelBroken
 from secagg.party.journal import Journal
-from secagg.party.keys import create_deployment, load_party_keys, load_signing_key
 from secagg.party.listener import COORDINATOR, Listener, listening_socket
-from secagg.party.members import Members
 from secagg.party.mesh import party_role
-from secagg.party.new_keys import new_keys
 from secagg.party.state import Party
 from secagg.party.tls import tls_context
 from secagg.randomness import Keystream
@@ -187,7 +190,7 @@ class Stage:
         """Every party's answer, or none and a sentence."""
         for rank in range(self.parties):
             self.links.send(rank, kind, facts[rank])
-        answers = self.links._collect(list(range(self.parties)), ("opened", "closed", "sum"))
+        answers = self.links._collect(list(range(self.parties)), ANSWERS[kind])
         if answers[0].kind in ("below", "refused"):
             self.sentences.append(str(answers[0].facts["reason"]))
             self.links.close()

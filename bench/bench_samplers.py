@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from secagg.discrete_gaussian import discrete_gaussian
 from secagg.randomness import Keystream
-from secagg.samplers import opendp_discrete_gaussian, rounded_gaussian
+from secagg.rounded_gaussian import rounded_gaussian
 from secagg.skellam import skellam
 
 DRAWS = 20_000
+
+
+def opendp_discrete_gaussian(sigma, size):
+    """`size` int64 draws from OpenDP's sampler (Canonne, Kamath, Steinke 2020), from its own secure randomness."""
+    import opendp.prelude as dp
+
+    dp.enable_features("contrib")
+    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
+    return np.array(dp.m.make_gaussian(*space, scale=float(sigma))([0] * size), dtype=np.int64)
 
 
 @pytest.mark.parametrize("sigma", [4, 1024, 2**30])

@@ -17,10 +17,10 @@ from typing import Any, NoReturn, Self
 import secagg.party.state  # noqa: F401 (imports CrypTen, once for all forks)
 from bench.crashes_hooks import Kill
 from bench.crashes_victim import die_with_parent
+from secagg.coordinator.local_daemons import local_policy
+from secagg.deployment.new_deployment import create_deployment
 from secagg.party.daemon import run_daemon
 from secagg.party.journal import Journal
-from secagg.party.keys import create_deployment
-from secagg.party.process import local_policy
 
 __all__ = ["Parties"]
 

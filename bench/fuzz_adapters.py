@@ -26,9 +26,9 @@ from fl_core.adapters import attach_adapter, flat_adapter, save_adapter
 from fl_core.config import LoraSettings
 from fl_core.engines.flower.client import ClientNode, ClientSettings
 from fl_core.engines.flower.exchange import HELLO, TRAIN, terms_of
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Policy
 from secagg.errors import SottoError
-from secagg.party.deployment import Policy
-from secagg.party.keys import create_deployment
 
 __all__ = ["adapter_folder", "node_questions"]
 

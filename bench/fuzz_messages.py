@@ -23,12 +23,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from bench.fuzz_mutations import BYTES, Mutation, mixed
 from bench.fuzz_oracle import Surface
 from bench.fuzz_values import ODD, changed
+from secagg.deployment.keys import load_party_keys
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Deployment, Policy
 from secagg.envelopes import open_part, seal
 from secagg.messages import ClientMessage, RoundSpec
-from secagg.party.deployment import Deployment, Policy
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.party.journal import Journal
-from secagg.party.keys import create_deployment, load_party_keys
 from secagg.party.mesh import Mesh, MeshBroken
 from secagg.party.spool import Spool
 from secagg.party.state import Party

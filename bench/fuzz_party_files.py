@@ -16,12 +16,13 @@ import yaml  # type: ignore[import-untyped]
 from bench.fuzz_mutations import mixed
 from bench.fuzz_oracle import Surface
 from bench.fuzz_values import changed, json_text, yaml_text
+from secagg.deployment.cards import ClientCard, CohortCard, CoordinatorCard, DealerCard, PartyCard, load_card, save_card
+from secagg.deployment.keys import PartyKeys, load_party_keys
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.parties_file import load_deployment, read_roster, save_deployment
+from secagg.deployment.terms import Deployment, Policy
 from secagg.messages import RoundSpec
-from secagg.party.cards import ClientCard, CohortCard, CoordinatorCard, DealerCard, PartyCard, load_card, save_card
-from secagg.party.deployment import Deployment, Policy
-from secagg.party.deployment_file import load_deployment, read_roster, save_deployment
 from secagg.party.journal import Journal
-from secagg.party.keys import PartyKeys, create_deployment, load_party_keys
 
 __all__ = ["card_files", "deployment_file", "journal_file", "key_files", "roster_file"]
 

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from bench.leaks_life import Life, Scene
 from bench.leaks_task import FAULT
-from secagg.party.new_keys import SEALING_KEY, TLS_KEY
+from secagg.deployment.new_keys import SEALING_KEY, TLS_KEY
 
 __all__ = ["CASES", "POST", "SEED", "USER", "write_config"]
 

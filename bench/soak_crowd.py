@@ -22,11 +22,11 @@ import torch
 
 from bench.soak_load import BITS, PARTIES, known_vector, load_config, load_spec
 from fl_core.engines.flower.exchange import HELLO, TRAIN, terms_of
+from secagg.deployment.keys import load_signing_key
+from secagg.deployment.parties_file import load_deployment
 from secagg.envelopes import seal
 from secagg.messages import ClientMessage
-from secagg.party.deployment_file import load_deployment
 from secagg.party.frames import Channel, ChannelBroken, Frame
-from secagg.party.keys import load_signing_key
 from secagg.randomness import Keystream
 from secagg.sharing import split
 

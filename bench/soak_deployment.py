@@ -24,9 +24,9 @@ from bench.soak_checks import read_log
 from bench.soak_links import Link
 from bench.soak_load import PARTIES
 from bench.soak_probe import ask_objects, site_folder
-from secagg.party.deployment import Policy
-from secagg.party.keys import create_deployment
-from secagg.party.new_keys import new_keys
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.new_keys import new_keys
+from secagg.deployment.terms import Policy
 
 __all__ = ["Deployment", "Load"]
 

@@ -58,7 +58,7 @@ class ThreeParties:
     def submit(self, message: ClientMessage | SealedMessage) -> None:
         """Add a message's shares to the parties'."""
         if isinstance(message, SealedMessage):
-            raise MessageRefused("refused: a sealed message; these parties have no keys")
+            raise MessageRefused("a sealed message; these parties have no keys")
         expanded = (expand(seed, self.spec.length, self.spec.bits) for seed in message.shares.seeds)
         for share, part in zip(self._shares, (message.shares.body, *expanded), strict=True):
             add_wrap(share, part)

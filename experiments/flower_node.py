@@ -21,7 +21,7 @@ from fl_core.config_file import load_config
 from fl_core.engines.flower.apps import Node, client_app
 from fl_core.engines.flower.client import ClientNode, ClientSettings
 from fl_core.engines.flower.shim import AggregatorNode, AggregatorSettings
-from secagg.party.deployment_file import load_deployment
+from secagg.deployment.parties_file import load_deployment
 
 if TYPE_CHECKING:
     from fl_core.engines.flower.simulation import Simulated

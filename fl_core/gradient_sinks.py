@@ -12,9 +12,9 @@ from torch import Tensor
 
 from fl_core.lora_layers import LoraSite
 from kernels import conv2d_per_sample_grad, embedding_per_sample_grad
+from kernels.gradient_store import GradientStore
 from kernels.lora_conv2d import ConvGeometry
 from kernels.lora_linear import PairSink
-from kernels.recomputed_gradients import GradientStore
 from secagg.errors import SottoError
 
 __all__ = ["sink_for"]

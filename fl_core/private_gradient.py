@@ -21,8 +21,8 @@ from fl_core.lora_layers import LoraSite, adapter_parameters, fused_lora
 from fl_core.sample_independence import refuse_batch_norm, refuse_mixing
 from fl_core.sample_losses import LossFunction, sample_losses
 from kernels import ClipSum, GaussianNoise, add_gaussian_noise
+from kernels.gradient_store import GradientStore, gradient_store
 from kernels.lora_linear import PairSink
-from kernels.recomputed_gradients import GradientStore, gradient_store
 from secagg.errors import SottoError
 
 __all__ = ["ClippedSum", "PrivateGradient"]

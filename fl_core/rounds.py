@@ -20,7 +20,8 @@ from secagg.aggregator import Aggregator
 from secagg.envelopes import SealedMessage
 from secagg.errors import AggregationError
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
-from secagg.noise_shares import NoisePlan, draw_noise
+from secagg.noise_draws import draw_noise
+from secagg.noise_shares import NoisePlan
 from secagg.openings import OpeningRefused
 from secagg.randomness import Keystream
 from secagg.ring import add_wrap

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 __all__ = ["kernel_backend", "runs_triton"]
@@ -46,6 +47,4 @@ def kernel_backend(name: str) -> Iterator[None]:
 
 
 def _triton_can_run() -> bool:
-    import torch
-
     return torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"

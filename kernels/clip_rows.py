@@ -2,7 +2,7 @@
 
 Takes one flat vector per contributor; gives as many integer vectors, by exactly the steps of `kernels.clip_sum`'s
 integer mode: clip, scale, truncate toward zero, check the integer norm. A row with a non-finite value, or whose norm
-fails the check, becomes zeros and is counted.
+fails the check, becomes zeros and is counted. Rows are never added here, nor noise to them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def clip_rows(rows: Tensor, sq_norms: Tensor, clip_norm: float, scale: float) ->
         return clip_and_sum_counted(rows, sq_norms, clip_norm, own, scale, rows.shape[0])
     norms, bound = sq_norms.to(torch.float64).sqrt(), math.floor(clip_norm * scale)
     weights = clip_weights(norms, bound, scale)
-    total = torch.empty(rows.shape, dtype=torch.int64)
+    total = torch.empty(rows.shape, dtype=torch.int64, device=rows.device)
     square = torch.zeros_like(norms)
     length = rows.shape[1]
     step = max(1, _BLOCK // max(1, length))

@@ -126,9 +126,9 @@ def clip_and_sum_counted(
         raise ValueError(f"grads must be [b, p], got shape {tuple(grads.shape)}")
     check_arguments(grads.shape[0], sq_norms, clip_norm, segments, scale, noise)
     if runs_triton(grads) and grads.dtype == torch.float32:
-        from kernels.gpu.clip_rows import clip_and_sum_rows
+        from kernels.gpu.clip_sum_launch import clip_and_sum_launch
 
-        return clip_and_sum_rows(grads, sq_norms[:, None], clip_norm, segments, scale, num_segments, noise)
+        return clip_and_sum_launch(grads, sq_norms[:, None], clip_norm, segments, scale, num_segments, noise)
     length, dtype = grads.shape[1], grads.dtype
     norms = sq_norms.to(torch.float64).sqrt()
     return clip_and_sum_tiles(

@@ -106,7 +106,7 @@ def _polar(key: bytes, nonce: bytes, count: int, first_block: int) -> tuple[_Scr
     enough for a processor's cache, for fresh pages would cost more than the arithmetic.
     """
     pairs = -(-count // 2)
-    room = _scratch(pairs)
+    room = _scratch.grown(pairs)
     words = fill_words(room.words[: 4 * pairs], key, nonce, first_block).view(torch.int64).view(pairs, 2)
     # (2 w + 1) 2^-64 in one operation: symmetric around zero, never zero, full precision near it.
     radius = torch.add(room.half_step, words[:, 0], alpha=2.0**-63, out=room.radius[:pairs])
@@ -122,7 +122,8 @@ class _Scratch(threading.local):
 
     pairs = 0
 
-    def __call__(self, pairs: int) -> _Scratch:
+    def grown(self, pairs: int) -> _Scratch:
+        """Itself, with room for so many."""
         if pairs > self.pairs:
             self.pairs = pairs
             self.words = torch.empty(4 * pairs, dtype=torch.int32)

@@ -122,10 +122,10 @@ class GradientBuffer:
             if index not in self.written:
                 self._tile(index).zero_()
         if self._triton:
-            from kernels.gpu.clip_rows import clip_and_sum_rows
+            from kernels.gpu.clip_sum_launch import clip_and_sum_launch
 
             squares = self.norms().square_()[:, None] if self._stale else self._norms[:, : self._width]
-            return clip_and_sum_rows(self.grads, squares, clip_norm, segments, scale, num_segments, noise)
+            return clip_and_sum_launch(self.grads, squares, clip_norm, segments, scale, num_segments, noise)
         tile = (0, self.grads)
         return clip_and_sum_tiles(
             lambda: [tile], self.length, self.dtype, self.norms(), clip_norm, segments, scale, num_segments, noise

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["ARCHITECTURES", "Launch", "architecture", "launch"]
-
-ARCHITECTURES = ("sm_80", "sm_90", "gfx942")
+__all__ = ["Launch", "architecture", "launch"]
 
 
 @dataclass(frozen=True)

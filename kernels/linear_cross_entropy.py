@@ -81,9 +81,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         batch, positions, width = hidden.shape
         rows, targets = hidden.reshape(-1, width), labels.reshape(-1)
-        dtype = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        part = shares.reshape(-1).to(dtype)
-        losses = torch.empty(len(rows), dtype=dtype, device=hidden.device)
+        part = shares.reshape(-1)
+        losses = torch.empty_like(part)
         slopes = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
         work = _Logits(weight, bias, chunk, len(rows), hidden)
         for start in range(0, len(rows), chunk):
@@ -117,7 +116,8 @@ class _Logits:
         size = (min(chunk, tokens), weight.shape[0])
         self.room = torch.empty(size, dtype=like.dtype, device=like.device)
         low = like.dtype in (torch.bfloat16, torch.float16)
-        self.triton = runs_triton(like)
+        # The kernel computes in float32, which is too little for a float64 loss.
+        self.triton = runs_triton(like) and like.dtype != torch.float64
         self.wide = torch.empty(size, dtype=torch.float32, device=like.device) if low and not self.triton else None
 
     def losses(self, rows: Tensor, targets: Tensor, shares: Tensor, slope: Tensor | None) -> Tensor:

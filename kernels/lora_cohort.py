@@ -76,7 +76,7 @@ def cohort_conv2d(
         ValueError: if the clients' rows are not equally many.
     """
     images = torch.split(x.to(A.dtype), len(x) // _clients(x, A, B))
-    walk = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+    walk = geometry.arguments
     branches = [
         F.conv2d(F.conv2d(own, a, None, *walk), b, groups=groups) for own, a, b in zip(images, A, B, strict=True)
     ]

@@ -1,7 +1,7 @@
 """LoRA on a two-dimensional convolution as one autograd node, and per-sample gradients of convolutions.
 
-`y = base + scaling B(A(x))` with A a convolution to r channels and B a 1 x 1 convolution. With
-a sink the backward pass hands over what per-sample gradients are made of.
+`y = base + scaling B(A(x))` with A a convolution to r channels and B a 1 x 1 convolution. With a sink the backward pass
+hands over what per-sample gradients are made of, and never sums over samples.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ class ConvGeometry:
     padding: _Pair = (0, 0)
     dilation: _Pair = (1, 1)
     groups: int = 1
+
+    @property
+    def arguments(self) -> tuple[_Pair, _Pair, _Pair, int]:
+        """In the order of torch's convolutions: stride, padding, dilation, groups."""
+        return self.stride, self.padding, self.dilation, self.groups
 
 
 def lora_conv2d(
@@ -115,7 +120,7 @@ class _LoraConv2d(torch.autograd.Function):
         groups: int,
         sink: PairSink | None,
     ) -> Tensor:
-        h = F.conv2d(x.to(A.dtype), A, None, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        h = F.conv2d(x.to(A.dtype), A, None, *geometry.arguments)
         ctx.save_for_backward(x, h, A, B)
         ctx.scaling, ctx.geometry, ctx.groups, ctx.sink = scaling, geometry, groups, sink
         return y + (scaling * F.conv2d(h, B, groups=groups)).to(y.dtype)
@@ -124,8 +129,7 @@ class _LoraConv2d(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         x, h, A, B = ctx.saved_tensors
-        geometry: ConvGeometry = ctx.geometry
-        walk = (geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+        walk = ctx.geometry.arguments
         g = ctx.scaling * grad_y.to(B.dtype)
         u = conv2d_input(h.shape, B, g, groups=ctx.groups)  # type: ignore[no-untyped-call]
         grad_x = grad_a = grad_b = None

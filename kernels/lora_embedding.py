@@ -1,6 +1,7 @@
 """LoRA on an embedding as one autograd node, and its per-sample gradients.
 
-`y = base + scaling A[:, ids]^T B^T`. With a sink the backward pass hands over what per-sample gradients are made of.
+`y = base + scaling A[:, ids]^T B^T`. With a sink the backward pass hands over what per-sample gradients are made of,
+and never sums over samples.
 """
 
 from __future__ import annotations

@@ -12,30 +12,10 @@ import torch
 from torch import Tensor
 
 from kernels.clip_sum import ClipSum, GaussianNoise, check_arguments, clip_and_sum_tiles
-from kernels.gradient_buffer import GradientBuffer, parameter_offsets
+from kernels.gradient_buffer import parameter_offsets
 from kernels.lora_grad import lora_pair_grads
 
-__all__ = ["GradientStore", "RecomputedGradients", "gradient_store"]
-
-
-def gradient_store(
-    shapes: Sequence[tuple[int, ...]], batch: int, dtype: torch.dtype, device: torch.device, budget: int
-) -> GradientStore:
-    """The store for a batch: the flat buffer if its `b p` numbers fit into `budget` bytes, else recomputation.
-
-    Materialising wins whenever it fits: it reads the activations once and frees them at once, and its extra traffic
-    is 4 r / T of theirs (float32); recomputation reads them twice and keeps all layers' output gradients until the end.
-
-    Args:
-        shapes: shape of every trainable parameter, in the flat vector's order.
-        batch: number of samples b.
-        dtype: of the gradients (at least float32).
-        device: where the batch is.
-        budget: bytes that the flat buffer may take.
-    """
-    if batch * parameter_offsets(shapes)[1] * dtype.itemsize <= budget:
-        return GradientBuffer(shapes, batch, dtype, device)
-    return RecomputedGradients(shapes, batch, dtype, device)
+__all__ = ["RecomputedGradients"]
 
 
 class RecomputedGradients:
@@ -119,6 +99,3 @@ class RecomputedGradients:
         for make in makers[1:]:  # a module that runs twice in one forward pass contributes twice
             grad = grad + make()
         return grad.flatten(1)
-
-
-GradientStore = GradientBuffer | RecomputedGradients

@@ -10,7 +10,12 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["reference_clip_and_sum", "reference_lora_per_sample_grads"]
+__all__ = [
+    "reference_chacha20_block",
+    "reference_clip_and_sum",
+    "reference_gaussian",
+    "reference_lora_per_sample_grads",
+]
 
 
 def reference_lora_per_sample_grads(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kernels.backend import runs_triton
-from kernels.chacha import KEY_BYTES, NONCE_BYTES, fill_words, key_tensors, word_filler
+from kernels.chacha import KEY_BYTES, NONCE_BYTES, fill_words, word_filler
 from kernels.discrete_table import WORD_BITS, DiscreteGaussianTable
 
 __all__ = ["discrete_gaussian_noise", "noise_nonce", "ring_decode", "ring_encode", "ring_mask", "subtract_mask"]
@@ -22,7 +22,7 @@ __all__ = ["discrete_gaussian_noise", "noise_nonce", "ring_decode", "ring_encode
 # Elements worked on at a time on a CPU, so that words stay in the processor's cache.
 _CHUNK = 2**15
 _MASK_CHUNK = 2**17
-_MASK_NONCE = bytes(NONCE_BYTES)
+MASK_NONCE = bytes(NONCE_BYTES)
 NARROW_BITS = 32  # up to here a mask word has 32 bits
 
 
@@ -95,7 +95,7 @@ def subtract_mask(into: Tensor, seed: bytes, bits: int) -> None:
         raise ValueError(f"a ring of 2^{bits} elements held as {into.dtype}")
     words = 1 if narrow else 2
     room = torch.empty(words * min(_MASK_CHUNK, len(into)), dtype=torch.int32)
-    fill = word_filler(seed, _MASK_NONCE)
+    fill = word_filler(seed, MASK_NONCE)
     for start in range(0, len(into), _MASK_CHUNK):
         part = into[start : start + _MASK_CHUNK]
         drawn = room[: words * len(part)]
@@ -170,10 +170,3 @@ def _search(high: Tensor, low: Tensor, u_high: Tensor, u_low: Tensor) -> Tensor:
 def _check_bits(bits: int) -> None:
     if not 2 <= bits <= 64:
         raise ValueError(f"a ring has 2^{bits} elements; allowed: 2^2 to 2^64")
-
-
-def mask_keys(masks: Sequence[bytes], device: torch.device) -> tuple[Tensor, Tensor]:
-    """All seeds as int32 `[masks, 8]`, and the zero nonce, as kernels read them."""
-    pairs = [key_tensors(seed, _MASK_NONCE, device) for seed in masks]
-    nonce = torch.zeros(3, dtype=torch.int32, device=device)
-    return (torch.stack([key for key, _ in pairs]) if pairs else nonce), nonce

@@ -1,6 +1,7 @@
 """From one client's integer vector to the opened sum: noise, shares, and aggregators (plaintext and SMPC).
 
-Knows nothing of models, budgets or rounds of training. Importing it starts no process and loads no CrypTen.
+`party/` has the parties' daemons and the dealer, `coordinator/` whoever asks them, `deployment/` who takes part. Knows
+nothing of models, budgets or rounds of training. Importing it starts no process and loads no CrypTen.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from secagg.messages import ClientMessage, RoundSpec, RoundSum
 from secagg.noise_removal import surplus_components, surplus_noise
 from secagg.openings import Openings
 from secagg.ring import add_wrap
-from secagg.round_state import MessageRefused, RoundState
+from secagg.round_state import MessageRefused, RoundState, check_message, require_minimum
 
 __all__ = ["Aggregator", "BeforeOpening", "PlaintextAggregator"]
 
@@ -122,16 +122,13 @@ class PlaintextAggregator:
         """Add one client's vector; see `Aggregator.submit`."""
         state = self._open_state()
         if isinstance(message, SealedMessage):
-            raise MessageRefused("refused: a sealed message; plaintext aggregation has no party that could open it")
-        if message.shares.seeds:
-            raise MessageRefused("refused: a message with seeds; plaintext aggregation takes whole vectors")
-        wanted = max(0, len(state.spec.noise.components) - 1)
-        if len(message.noise_seeds) != wanted or (wanted and len(message.clients) > 1):
-            raise MessageRefused(f"refused: a message that has not one client and {wanted} noise seeds")
-        body = message.shares.body
-        state.admit(message.run, message.round, message.attempt, message.clients, len(body))
-        add_wrap(self._total, body)
-        if wanted:
+            raise MessageRefused("a sealed message; plaintext aggregation has no party that could open it")
+        check_message(message, state.spec, self.parties)
+        if len(message.clients) > 1 and message.noise_seeds:
+            raise MessageRefused("a joint message in a round that looks at each client by itself")
+        state.admit(message.clients)
+        add_wrap(self._total, message.shares.body)
+        if message.noise_seeds:
             self._noise_seeds[message.clients[0]] = message.noise_seeds
 
     def close(self, before_opening: BeforeOpening | None = None) -> RoundSum:
@@ -139,7 +136,7 @@ class PlaintextAggregator:
         state = self._open_state()
         try:
             spec, clients, total = state.spec, state.received, self._total
-            state.require_minimum(clients)
+            require_minimum(spec, clients)
             self._openings.refuse_close_sets(spec, clients, self._min_difference)
             if before_opening is not None:
                 before_opening(clients)

@@ -70,7 +70,3 @@ class FixedPoint:
             )
         # frexp's exponent is the smallest e with largest < 2^e; one more bit is the sign.
         return max(2, math.frexp(largest)[1] + 1)
-
-    def check_headroom(self, contributions: int, clip_norm: float, noise_std: float) -> None:
-        """Refuse sums that could wrap around the widest ring; arguments and error as in `ring_bits`."""
-        self.ring_bits(contributions, clip_norm, noise_std)

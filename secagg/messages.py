@@ -1,4 +1,7 @@
-"""What crosses between clients, aggregators and server in one round, as frozen data."""
+"""What crosses between clients, aggregators and server in one round, as frozen data.
+
+Checked where it is made. A share or a seed in it is never printed, not in an error either.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import AggregationError
+from secagg.limits import MAX_LENGTH
 from secagg.noise_draws import INTEGER_MECHANISMS, MAX_SIGMA, MIN_SIGMA
 from secagg.randomness import KEY_BYTES
 from secagg.sharing import Shares
 
-__all__ = ["MAX_LENGTH", "ClientMessage", "RoundNoise", "RoundSpec", "RoundSum"]
-
-MAX_LENGTH = 2**28  # coordinates of one message (2 GiB); what is longer is a mistake or an attack
+__all__ = ["ClientMessage", "RoundNoise", "RoundSpec", "RoundSum"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class RoundNoise:
         drawn = [std for std in values if std and not (std == int(std) and MIN_SIGMA <= std <= MAX_SIGMA)]
         if whole and drawn:
             raise AggregationError(f"noise of {drawn[0]} grid steps; allowed: whole ones from {MIN_SIGMA} to 2^30")
+
+    @property
+    def removable(self) -> int:
+        """How many of a client's components may be removed, each of which has a seed."""
+        return max(0, len(self.components) - 1)
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class RoundSpec:
     norm_bound: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("round", "attempt", "scale", "norm_bound"):
+        for name in ("round", "attempt", "length", "n_min", "scale", "bits", "norm_bound"):
             object.__setattr__(self, name, _whole(name, getattr(self, name)))
         if not isinstance(self.clients, range):
             object.__setattr__(self, "clients", frozenset(_ids(self.clients)))

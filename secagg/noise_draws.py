@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from secagg.discrete_gaussian import discrete_gaussian
 from secagg.errors import EncodingError
 from secagg.randomness import Keystream
-from secagg.samplers import rounded_gaussian
+from secagg.rounded_gaussian import rounded_gaussian
 from secagg.skellam import skellam
 
 __all__ = ["INTEGER_MECHANISMS", "MAX_SIGMA", "MIN_SIGMA", "draw_noise", "whole_steps"]

@@ -1,7 +1,8 @@
 """XNoise's second half: the noise that was added for drop-outs that did not happen, as one vector to subtract.
 
 Takes the seeds of the surviving clients' surplus components, gives the sum of what they drew. Which components are
-surplus follows from the number of clients that dropped out and from nothing else.
+surplus follows from the number of clients that dropped out and from nothing else. It must never be given the seed of a
+component that stays.
 
 Ours and not independently reviewed.
 """
@@ -23,7 +24,7 @@ __all__ = ["surplus_components", "surplus_noise"]
 def surplus_components(spec: RoundSpec, survivors: int) -> range:
     """Indices, from 0, of the seeds whose noise is to be removed from a sum of `survivors` messages."""
     dropped = len(spec.clients) - survivors
-    return range(dropped, max(dropped, len(spec.noise.components) - 1))
+    return range(dropped, max(dropped, spec.noise.removable))
 
 
 def surplus_noise(

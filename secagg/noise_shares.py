@@ -1,5 +1,4 @@
-"""Who adds how much noise: shares of the sum's noise for clients, noise of the aggregators' own, or all of it for the
-server.
+"""Who adds how much noise: shares of the sum's for clients, all of it for each aggregator, or for the server alone.
 
 Takes the mechanism, the trust model, the wanted noise multiplier z and who is there; gives a `NoisePlan` in grid
 steps. Rounding is always toward more noise, and what was realised is read off the plan, never assumed.
@@ -11,10 +10,10 @@ import math
 from dataclasses import dataclass
 
 from secagg.errors import EncodingError
-from secagg.noise_draws import INTEGER_MECHANISMS, MAX_SIGMA, MIN_SIGMA, draw_noise, whole_steps
+from secagg.noise_draws import INTEGER_MECHANISMS, whole_steps
 from secagg.xnoise import component_stds
 
-__all__ = ["MAX_SIGMA", "MIN_SIGMA", "NoisePlan", "draw_noise", "plan_noise"]
+__all__ = ["NoisePlan", "plan_noise"]
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,6 @@ class NoisePlan:
             return self.client_std
         dropped = self.clients - survivors
         return math.sqrt(math.fsum(std**2 for std in self.components[: dropped + 1]))
-
-    def clients_std(self, survivors: int) -> float:
-        """Standard deviation of all clients' noise together in the opened sum of `survivors` messages."""
-        return math.sqrt(survivors) * self.share_std(survivors)
 
     def sum_std(self, survivors: int) -> float:
         """Standard deviation of the noise in the opened sum of `survivors` messages, whoever added it."""

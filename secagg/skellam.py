@@ -2,7 +2,7 @@
 
 Takes a standard deviation in whole grid steps and a `Keystream`; gives int64 draws. What is drawn depends on the
 stream alone, not on the machine's floating point: a decision that float64 cannot prove is made in exact arithmetic.
-It must never draw from anything but the `Keystream`. Like our discrete Gaussian it has not been independently vetted.
+It must never draw from anything but the `Keystream`. Tested against the exact probabilities.
 
 Ours and not independently reviewed.
 """

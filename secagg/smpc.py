@@ -16,16 +16,17 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from secagg.aggregator import BeforeOpening
+from secagg.coordinator.links import ANSWERS
+from secagg.coordinator.local_daemons import LocalDaemons, local_policy
+from secagg.coordinator.members import Members
+from secagg.deployment.terms import Deployment
 from secagg.envelopes import SealedMessage, seal, upload_bytes
 from secagg.errors import AggregationError, PartyFailure
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
 from secagg.openings import OpeningRefused
-from secagg.party.deployment import Deployment
 from secagg.party.frames import Frame
-from secagg.party.members import Members
-from secagg.party.process import LocalDaemons, local_policy
 from secagg.party.spool import SpooledParts
-from secagg.round_state import BelowMinimum, MessageRefused, RoundState
+from secagg.round_state import BelowMinimum, MessageRefused, RoundState, require_minimum
 from secagg.wire import WireError, ids_of, spec_to_wire
 
 __all__ = ["PartyFailure", "SmpcAggregator"]
@@ -52,7 +53,7 @@ class SmpcAggregator:
         spool: folder that parties of its own may read parts from, for `submit_spooled`.
 
     Attributes:
-        refused: clients of the last closed round whose message was taken here but not by the parties.
+        refused: clients of the last closed round whose message was sealed here and not taken by the parties.
         bytes_between_parties: sent among the parties in the last round, by all of them.
 
     Raises:
@@ -145,7 +146,7 @@ class SmpcAggregator:
         self.start()
         if spec.norm_bound and self.deployment.dealer is None:
             raise AggregationError("a round with a norm check needs a dealer; start with norm_check")
-        self._ask("open", {"spec": spec_to_wire(spec)}, ("opened",))
+        self._ask("open", {"spec": spec_to_wire(spec)})
         self._state = RoundState(spec)
         self._most_bytes = 2 * upload_bytes(spec, self.deployment) + 2**22
         self._batches = 0
@@ -163,13 +164,13 @@ class SmpcAggregator:
         state = self._open_state()
         if isinstance(message, ClientMessage):
             sealed = seal(message, state.spec, self.deployment, self.signing_key)
-            state.admit(message.run, message.round, message.attempt, message.clients, len(message.shares.body))
+            state.admit(message.clients)
         else:
             sealed = message
             if len(sealed.parts) != self.parties:
-                raise MessageRefused(f"refused: a message of {len(sealed.parts)} parts for {self.parties} parties")
+                raise MessageRefused(f"a message of {len(sealed.parts)} parts for {self.parties} parties")
             if sealed.size > self._most_bytes:
-                raise MessageRefused(f"refused: a message of {sealed.size} bytes, more than this round's can have")
+                raise MessageRefused(f"a message of {sealed.size} bytes, more than this round's can have")
         self._batch.append(sealed)
         self._batch_bytes += sealed.size
         if len(self._batch) >= _BATCH_MESSAGES or self._batch_bytes >= _BATCH_BYTES:
@@ -187,13 +188,9 @@ class SmpcAggregator:
         """
         self._open_state()
         if len(places) != self.parties or len({len(place.lengths) for place in places}) != 1:
-            raise MessageRefused(f"refused: spooled parts that are not of the same messages for {self.parties} parties")
+            raise MessageRefused(f"spooled parts that are not of the same messages for {self.parties} parties")
         self._flush()
-        for rank in (*range(1, self.parties), 0):
-            place = places[rank]
-            facts = {"index": self._batches, "lengths": list(place.lengths), "spool": [place.name, place.offset]}
-            self._send(rank, "batch", facts)
-        self._batches += 1
+        self._relay([({"lengths": list(place.lengths), "spool": [place.name, place.offset]}, ()) for place in places])
 
     def close(self, before_opening: BeforeOpening | None = None) -> RoundSum:
         """Agree, record, open; see `Aggregator.close`.
@@ -204,22 +201,20 @@ class SmpcAggregator:
             PartyFailure: if a party died, was silent, or opened something else than the others.
         """
         state = self._open_state()
-        done = False
         try:
             self._flush()
-            answers = self._ask("close", {}, ("closed",))
-            clients = self._agreed(answers)
-            state.require_minimum(clients)
+            clients = self._agreed(self._ask("close", {}))
+            require_minimum(state.spec, clients)
             if before_opening is not None:
                 before_opening(clients)
-            answers = self._ask("reveal", {}, ("sum",))
-            done = True
-        finally:
-            if not done:
-                self.abort()
+            answers = self._ask("reveal", {})
+        except BaseException:
+            self.abort()
+            raise
         self._state = None
-        self.bytes_between_parties = sum(int(answer.facts.get("bytes", 0)) for answer in answers)
-        if len({answer.facts.get("digest") for answer in answers}) != 1:
+        sent = [answer.facts.get("bytes") for answer in answers]
+        self.bytes_between_parties = sum(count for count in sent if isinstance(count, int))
+        if any(answer.facts.get("digest") != answers[0].facts.get("digest") for answer in answers):
             raise PartyFailure(f"round {state.spec.round}: the parties opened different sums; the result is discarded")
         if len(answers[0].payload) != 8 * state.spec.length:
             raise PartyFailure(f"round {state.spec.round}: party 0 answered a sum of the wrong length")
@@ -234,8 +229,7 @@ class SmpcAggregator:
 
     def shutdown(self) -> None:
         """Leave the parties; end those of its own."""
-        self._state = None
-        self._batch, self._batch_bytes = [], 0
+        self.abort()
         if self._members is not None:
             self._members.close()
             if self._members.daemons is not None:
@@ -250,14 +244,19 @@ class SmpcAggregator:
         self.shutdown()
 
     def _flush(self) -> None:
-        if not self._batch:
-            return
+        """Send the parties what waits for them."""
+        if self._batch:
+            by_party = zip(*(message.parts for message in self._batch), strict=True)
+            self._relay([({"lengths": [len(part) for part in parts]}, parts) for parts in by_party])
+            self._batch, self._batch_bytes = [], 0
+
+    def _relay(self, batch: Sequence[tuple[dict[str, object], Sequence[bytes]]]) -> None:
+        """The next batch: what each party is told of it, by rank, and the bytes, if it does not read them itself."""
         # Party 0 waits for the others' word on a batch: it gets its own, large one last.
         for rank in (*range(1, self.parties), 0):
-            parts = [message.parts[rank] for message in self._batch]
-            self._send(rank, "batch", {"index": self._batches, "lengths": [len(part) for part in parts]}, *parts)
+            facts, parts = batch[rank]
+            self._send(rank, "batch", {"index": self._batches, **facts}, *parts)
         self._batches += 1
-        self._batch, self._batch_bytes = [], 0
 
     def _agreed(self, answers: list[Frame]) -> frozenset[int]:
         """The set that all parties answered."""
@@ -266,7 +265,7 @@ class SmpcAggregator:
         if any(answer.facts.get("clients") != ranges for answer in answers):
             raise PartyFailure(f"round {state.spec.round}: the parties disagree on the clients; nothing was opened")
         try:
-            clients = frozenset(ids_of(ranges))
+            clients = frozenset(ids_of(ranges, len(state.spec.clients)))
         except WireError as error:
             raise PartyFailure(f"party 0 answered clients that are none: {error}") from None
         self.refused = len(state.received - clients)
@@ -278,12 +277,12 @@ class SmpcAggregator:
         except PartyFailure as failure:
             raise self._lost(str(failure)) from None
 
-    def _ask(self, kind: str, facts: dict[str, object], kinds: tuple[str, ...]) -> list[Frame]:
+    def _ask(self, kind: str, facts: dict[str, object]) -> list[Frame]:
         try:
-            answers = self.members.links.ask(kind, facts, kinds)
+            answers = self.members.links.ask(kind, facts)
         except PartyFailure as failure:
             raise self._lost(str(failure)) from None
-        if answers[0].kind in kinds:
+        if answers[0].kind == ANSWERS[kind]:
             return answers
         self.members.links.close()
         reason = str(answers[0].facts.get("reason"))

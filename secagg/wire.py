@@ -12,11 +12,11 @@ from typing import Any
 import msgpack
 
 from secagg.errors import AggregationError
+from secagg.limits import DEFAULT_MAX_CLIENTS
 from secagg.messages import RoundNoise, RoundSpec
 
-__all__ = ["MAX_CLIENTS", "WireError", "decode", "encode", "ids_of", "ranges_of", "spec_from_wire", "spec_to_wire"]
+__all__ = ["WireError", "decode", "encode", "ids_of", "ranges_of", "spec_from_wire", "spec_to_wire"]
 
-MAX_CLIENTS = 2**20  # ids in one message or round; what is longer is a mistake or an attack
 _MAX_ITEMS = 2**22
 
 
@@ -70,7 +70,7 @@ def ranges_of(ids: Iterable[int]) -> list[list[int]]:
     return found
 
 
-def ids_of(ranges: object, limit: int = MAX_CLIENTS) -> Sequence[int]:
+def ids_of(ranges: object, limit: int = DEFAULT_MAX_CLIENTS) -> Sequence[int]:
     """The ids of `ranges_of`, ascending: a range if there is one, else a tuple.
 
     Raises:
@@ -111,11 +111,11 @@ def spec_to_wire(spec: RoundSpec) -> list[Any]:
     ]
 
 
-def spec_from_wire(value: object) -> RoundSpec:
+def spec_from_wire(value: object, max_clients: int = DEFAULT_MAX_CLIENTS) -> RoundSpec:
     """The specification of `spec_to_wire`.
 
     Raises:
-        WireError: for anything else.
+        WireError: for anything else, and for more than `max_clients` clients.
     """
     kinds = (str, int, int, list, int, int, int, int, str, list, int)
     if not isinstance(value, list) or [type(part) for part in value] != list(kinds):
@@ -126,7 +126,7 @@ def spec_from_wire(value: object) -> RoundSpec:
     if len(run) > 256 or len(model) > 256 or any(type(std) is not float for std in noise[2]):
         raise WireError("a round's specification has a value that is too long or no number")
     try:
-        parts = RoundNoise(noise[0], noise[1], tuple(noise[2]))
-        return RoundSpec(run, number, attempt, ids_of(ranges), length, n_min, scale, bits, model, parts, bound)
+        parts, clients = RoundNoise(noise[0], noise[1], tuple(noise[2])), ids_of(ranges, max_clients)
+        return RoundSpec(run, number, attempt, clients, length, n_min, scale, bits, model, parts, bound)
     except AggregationError as error:
         raise WireError(str(error)) from None

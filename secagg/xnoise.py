@@ -24,7 +24,7 @@ from secagg.noise_draws import INTEGER_MECHANISMS, draw_noise, whole_steps
 from secagg.randomness import KEY_BYTES, Keystream
 from secagg.ring import add_wrap
 
-__all__ = ["MAX_VECTORS", "component_stds", "draw_components", "remaining_std", "surplus"]
+__all__ = ["MAX_VECTORS", "component_stds", "draw_components", "surplus"]
 
 # A round without drop-outs draws clients * dropouts vectors again at party 0: minutes at 10^6 coordinates.
 MAX_VECTORS = 2**14
@@ -58,11 +58,6 @@ def component_stds(std: float, clients: int, dropouts: int, whole: bool) -> tupl
     if whole:
         stds = [whole_steps(component, f"an XNoise component (of {clients} clients)") for component in stds]
     return tuple(stds)
-
-
-def remaining_std(stds: Sequence[float], clients: int, dropped: int) -> float:
-    """Standard deviation of the noise in the sum of the `clients - dropped` survivors, after the removal."""
-    return math.sqrt((clients - dropped) * math.fsum(std**2 for std in stds[: dropped + 1]))
 
 
 def draw_components(

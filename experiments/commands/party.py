@@ -16,10 +16,10 @@ from typing import Annotated, Any
 import typer
 
 from experiments.commands.party_init import assemble, init
-from secagg.party.deployment import Deployment, fingerprint
-from secagg.party.deployment_checks import DeploymentError, read_address
-from secagg.party.deployment_file import load_deployment
-from secagg.party.keys import load_dealer_keys, load_party_keys
+from secagg.deployment.checks import DeploymentError, fingerprint, read_address
+from secagg.deployment.keys import load_dealer_keys, load_party_keys
+from secagg.deployment.parties_file import load_deployment
+from secagg.deployment.terms import Deployment
 
 __all__ = ["register"]
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from secagg.party.cards import (
+from secagg.deployment.cards import (
     Card,
     ClientCard,
     CohortCard,
@@ -24,12 +24,12 @@ from secagg.party.cards import (
     load_card,
     save_card,
 )
-from secagg.party.cards import assemble as join
-from secagg.party.deployment import DeploymentError, Policy
-from secagg.party.deployment_checks import read_address
-from secagg.party.deployment_file import read_roster, save_deployment
-from secagg.party.keys import create_deployment
-from secagg.party.new_keys import new_keys
+from secagg.deployment.cards import assemble as join
+from secagg.deployment.checks import DeploymentError, read_address
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.new_keys import new_keys
+from secagg.deployment.parties_file import read_roster, save_deployment
+from secagg.deployment.terms import Policy
 
 __all__ = ["assemble", "init"]
 

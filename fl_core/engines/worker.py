@@ -26,10 +26,10 @@ from fl_core.engines.worker_link import LinkBroken, group_store, join, receive, 
 from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy_plan import PrivacyPlan
 from fl_core.task import FederatedTask
+from secagg.coordinator.members import load_cohort
 from secagg.envelopes import SealedMessage, seal
 from secagg.errors import SottoError
 from secagg.messages import ClientMessage
-from secagg.party.members import load_cohort
 from secagg.wire import ranges_of
 
 __all__ = ["TaskBuilder", "work"]

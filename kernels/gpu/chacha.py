@@ -16,7 +16,7 @@ from torch import Tensor
 from kernels.gpu.variant import Variant
 from kernels.launch_table import architecture, launch
 
-__all__ = ["aot_variants", "chacha20_block", "chacha20_launch"]
+__all__ = ["aot_variants", "chacha20_block", "chacha20_launch", "word64"]
 
 
 @triton.jit
@@ -90,6 +90,12 @@ def chacha20_block(key_ptr, nonce_ptr, counter):
         _add(x14, s14),
         _add(x15, s15),
     )
+
+
+@triton.jit
+def word64(low, high):
+    """A signed 64-bit word from two words of a block, little end first."""
+    return (high.to(tl.uint64) << 32 | low.to(tl.uint64)).to(tl.int64, bitcast=True)
 
 
 @triton.jit

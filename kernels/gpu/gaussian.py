@@ -13,17 +13,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.gpu.chacha import chacha20_block
+from kernels.gpu.chacha import chacha20_block, word64
 from kernels.gpu.variant import Variant
 from kernels.launch_table import architecture, launch
 
 __all__ = ["aot_variants", "gaussian_block", "gaussian_launch", "philox_gaussian_noise"]
-
-
-@triton.jit
-def _long(low, high):
-    """A signed 64-bit word from two 32-bit words, little end first."""
-    return (high.to(tl.uint64) << 32 | low.to(tl.uint64)).to(tl.int64, bitcast=True)
 
 
 @triton.jit
@@ -35,9 +29,9 @@ def _f64(value: tl.constexpr):
 @triton.jit
 def _normal_pair(w0, w1, w2, w3):
     """Box and Muller on 64 bits of radius and 64 bits of angle (see `kernels.gaussian`)."""
-    uniform = _long(w0, w1).to(tl.float64) * _f64(1.0842021724855044e-19) + _f64(5.421010862427522e-20)
+    uniform = word64(w0, w1).to(tl.float64) * _f64(1.0842021724855044e-19) + _f64(5.421010862427522e-20)
     radius = tl.sqrt(-tl.log(uniform * uniform))
-    angle = _long(w2, w3)
+    angle = word64(w2, w3)
     # The nearest multiple k of a quarter turn, and the signed rest in (-pi/4, pi/4]: exact in integers.
     k = (((angle >> 61) + 1) >> 1) & 3
     y = tl.add(angle, -(k << 62), sanitize_overflow=False).to(tl.float64) * _f64(3.4061215800865545e-19)

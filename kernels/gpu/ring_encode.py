@@ -16,18 +16,13 @@ from torch import Tensor
 
 from kernels.chacha import key_tensors
 from kernels.discrete_table import DiscreteGaussianTable
-from kernels.gpu.chacha import chacha20_block
+from kernels.gpu.chacha import chacha20_block, word64
 from kernels.gpu.interleave import interleave8
 from kernels.gpu.variant import Variant
 from kernels.launch_table import architecture, launch
-from kernels.ring_encode import NARROW_BITS, mask_keys, noise_nonce
+from kernels.ring_encode import MASK_NONCE, NARROW_BITS, noise_nonce
 
 __all__ = ["aot_variants", "ring_encode_launch"]
-
-
-@triton.jit
-def _long(low, high):
-    return (high.to(tl.uint64) << 32 | low.to(tl.uint64)).to(tl.int64, bitcast=True)
 
 
 @triton.jit
@@ -65,12 +60,12 @@ def _ring_encode_kernel(
         a = chacha20_block(noise_key_ptr, noise_nonces_ptr + 3 * level, block)
         b = chacha20_block(noise_key_ptr, noise_nonces_ptr + 3 * level, block + 1)
         high_words = interleave8(
-            _long(a[0], a[1]), _long(a[4], a[5]), _long(a[8], a[9]), _long(a[12], a[13]),
-            _long(b[0], b[1]), _long(b[4], b[5]), _long(b[8], b[9]), _long(b[12], b[13]), BLOCK,
+            word64(a[0], a[1]), word64(a[4], a[5]), word64(a[8], a[9]), word64(a[12], a[13]),
+            word64(b[0], b[1]), word64(b[4], b[5]), word64(b[8], b[9]), word64(b[12], b[13]), BLOCK,
         )  # fmt: skip
         low_words = interleave8(
-            _long(a[2], a[3]), _long(a[6], a[7]), _long(a[10], a[11]), _long(a[14], a[15]),
-            _long(b[2], b[3]), _long(b[6], b[7]), _long(b[10], b[11]), _long(b[14], b[15]), BLOCK,
+            word64(a[2], a[3]), word64(a[6], a[7]), word64(a[10], a[11]), word64(a[14], a[15]),
+            word64(b[2], b[3]), word64(b[6], b[7]), word64(b[10], b[11]), word64(b[14], b[15]), BLOCK,
         )  # fmt: skip
         counts = _search(highs, lows, high_words, low_words, log_width).to(tl.int64)
         reach = tl.load(reaches_ptr + level)
@@ -87,8 +82,8 @@ def _ring_encode_kernel(
             )  # fmt: skip
         else:
             words = interleave8(
-                _long(w[0], w[1]), _long(w[2], w[3]), _long(w[4], w[5]), _long(w[6], w[7]),
-                _long(w[8], w[9]), _long(w[10], w[11]), _long(w[12], w[13]), _long(w[14], w[15]), BLOCK,
+                word64(w[0], w[1]), word64(w[2], w[3]), word64(w[4], w[5]), word64(w[6], w[7]),
+                word64(w[8], w[9]), word64(w[10], w[11]), word64(w[12], w[13]), word64(w[14], w[15]), BLOCK,
             )  # fmt: skip
         acc = tl.sub(acc, words, sanitize_overflow=False)
     tl.store(out_ptr + p, acc << unused_bits >> unused_bits, mask=mask)
@@ -104,7 +99,7 @@ def ring_encode_launch(
     """As `kernels.ring_encode.ring_encode`; `first` is the number of the first noise draw, a multiple of 8."""
     device = total.device
     out = torch.empty_like(total)
-    keys, nonce = mask_keys(masks, device)
+    keys, nonce = _mask_keys(masks, device)
     levels, log_width = 0, 0
     high = low = reaches = strides = total
     noise_key, nonces = keys, nonce
@@ -123,6 +118,13 @@ def ring_encode_launch(
             num_warps=config.num_warps,
         )  # fmt: skip
     return out
+
+
+def _mask_keys(masks: Sequence[bytes], device: torch.device) -> tuple[Tensor, Tensor]:
+    """All seeds as int32 `[masks, 8]`, and the zero nonce."""
+    pairs = [key_tensors(seed, MASK_NONCE, device) for seed in masks]
+    nonce = torch.zeros(3, dtype=torch.int32, device=device)
+    return (torch.stack([key for key, _ in pairs]) if pairs else nonce), nonce
 
 
 def aot_variants() -> list[Variant]:

@@ -101,10 +101,6 @@ class MeshCommunicator(_crypten.communicator.Communicator):  # type: ignore[misc
                 total ^= part
         return total
 
-    def barrier(self) -> None:
-        """Wait for everyone."""
-        self._mesh.exchange("barrier", {})
-
 
 def use_mesh(mesh: Mesh | None) -> Any:
     """Make `mesh` what CrypTen communicates on in this thread (None: nothing); returns the `crypten` module."""

@@ -7,33 +7,27 @@ the journal, so a party that is started again refuses to open it twice. A share 
 
 from __future__ import annotations
 
-import argparse
 import logging
-import os
-import select
-import shutil
-import socket
 import ssl
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from secagg.core_dumps import forbid_core_dumps
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.keys import load_party_keys
+from secagg.deployment.parties_file import load_deployment
+from secagg.deployment.terms import Deployment
 from secagg.errors import SottoError
-from secagg.party.deployment import Deployment, fingerprint
-from secagg.party.deployment_file import load_deployment
 from secagg.party.frames import Channel, ChannelBroken
 from secagg.party.journal import Journal
-from secagg.party.keys import load_party_keys
 from secagg.party.listener import COORDINATOR, Listener, listening_socket
 from secagg.party.mesh import Mesh, join, party_role
 from secagg.party.spool import Spool
 from secagg.party.state import Party
 from secagg.party.tls import connect, tls_context
 
-__all__ = ["main", "run_daemon"]
+__all__ = ["run_daemon"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +71,7 @@ def run_daemon(
     client = tls_context(False, own.tls_certificate, own.tls_key, [*others, *dealer])
     with Journal(journal) as openings:
         listener = Listener(listening_socket(peer, listen_fd), server, roles, deployment.policy.timeout_s)
-        on_ready(f"party {rank} of {len(deployment.parties)} listens on {peer.host}:{peer.port}")
+        on_ready(f"party {rank} of {len(deployment.parties)} listens on {peer.address}")
         while True:
             channel = listener.coordinator()
             session = _Session(rank, deployment, listener, client, channel)
@@ -143,55 +137,3 @@ class _Session:
     def _given_up(self) -> bool:
         """Whether the coordinator has hung up: while it waits for an answer it has nothing to say."""
         return self._listener.superseded or self._channel.poll(0)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run one daemon of a caller's own machine until that caller is gone."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
-    role = parser.add_mutually_exclusive_group(required=True)
-    role.add_argument("--rank", type=int)
-    role.add_argument("--dealer", action="store_true")
-    parser.add_argument("--listen-fd", type=int, required=True, help="a listening socket")
-    parser.add_argument("--lifeline", type=int, required=True, help="a socket that the caller holds the other end of")
-    parser.add_argument("--spool", type=Path)
-    parser.add_argument("--parent", type=int, required=True, help="process id of the caller")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING)
-    folder: Path = options.config.parent
-    lifeline = socket.socket(fileno=options.lifeline)
-    threading.Thread(target=_end_with, args=(options.parent, lifeline, folder), daemon=True).start()
-
-    def ready(line: str) -> None:
-        logger.info(line)
-        lifeline.send(b"1")
-
-    try:
-        if options.dealer:
-            from secagg.party.dealer_daemon import run_dealer  # a party never needs it
-
-            run_dealer(options.config, folder / "dealer", options.listen_fd, ready)
-        keys = folder / f"party-{options.rank}"
-        run_daemon(options.config, options.rank, keys, keys / "journal", options.listen_fd, ready, options.spool)
-    except SottoError as error:
-        logger.error("%s", error)
-        sys.exit(1)
-
-
-def _end_with(parent: int, lifeline: socket.socket, folder: Path) -> None:
-    """End this process when its caller is gone.
-
-    The main thread may be waiting for its peers, deaf to its sockets. Linux's parent-death signal will not do: it
-    fires when the *thread* that started the daemon ends.
-    """
-    poller = select.poll()
-    poller.register(lifeline, 0)  # hang-ups are always reported; a fork of the caller may hold its end open
-    while not poller.poll(500) and os.getppid() == parent:
-        pass
-    # What the caller can no longer remove.
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -27,11 +27,11 @@ import torch
 from torch import Tensor
 
 from kernels.chacha import fill_words
-from secagg.messages import MAX_LENGTH
+from secagg.limits import MAX_LENGTH
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.randomness import KEY_BYTES
 
-__all__ = ["Order", "Scalars", "correction", "dealt_scalars", "dealt_vector", "run_dealer"]
+__all__ = ["Order", "Scalars", "correction", "deal", "dealt_scalars", "dealt_vector"]
 
 # What a dealer makes at most in one dealing besides the vector.
 _MAX_SIGNS = 2**12
@@ -125,9 +125,7 @@ def correction(order: Order, seeds: Sequence[bytes]) -> bytes:
     return torch.cat([square.reshape(1), bits, products]).numpy().tobytes()
 
 
-def run_dealer(
-    channels: Mapping[int, Channel], timeout_s: float, idle_s: float | None = None, max_length: int = MAX_LENGTH
-) -> int:
+def deal(channels: Mapping[int, Channel], timeout_s: float, max_length: int = MAX_LENGTH) -> int:
     """Deal to the parties of one round until they hang up; returns how many times.
 
     The parties order in lock-step. Whatever is out of step closes every channel, so that all parties notice.
@@ -135,7 +133,6 @@ def run_dealer(
     Args:
         channels: to every party, by rank; closed at the end.
         timeout_s: longest wait for the others once party 0 has ordered.
-        idle_s: longest wait for party 0's next order; None: until it hangs up.
         max_length: longest vector that is dealt.
 
     Raises:
@@ -145,7 +142,7 @@ def run_dealer(
     try:
         while True:
             try:
-                frames = [channels[ranks[0]].receive(idle_s)]
+                frames = [channels[ranks[0]].receive(None)]
             except ChannelBroken:
                 return dealings
             frames += [_from(rank, channels[rank], timeout_s) for rank in ranks[1:]]

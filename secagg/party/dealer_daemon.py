@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from secagg.core_dumps import forbid_core_dumps
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.keys import load_dealer_keys
+from secagg.deployment.parties_file import load_deployment
 from secagg.errors import SottoError
-from secagg.party import dealer
-from secagg.party.deployment import fingerprint
-from secagg.party.deployment_file import load_deployment
+from secagg.party.dealer import deal
 from secagg.party.frames import ChannelBroken
-from secagg.party.keys import load_dealer_keys
 from secagg.party.listener import Listener, listening_socket
 from secagg.party.mesh import party_role
 from secagg.party.tls import tls_context
@@ -50,11 +50,11 @@ def run_dealer(
     roles = {fingerprint(party.certificate): party_role(rank) for rank, party in enumerate(deployment.parties)}
     context = tls_context(True, own.tls_certificate, own.tls_key, [party.certificate for party in deployment.parties])
     listener = Listener(listening_socket(peer, listen_fd), context, roles, deployment.policy.timeout_s)
-    on_ready(f"the dealer listens on {peer.host}:{peer.port}")
+    on_ready(f"the dealer listens on {peer.address}")
     while True:
         met = listener.meeting(list(roles.values()))
         channels = {rank: met[party_role(rank)] for rank in range(len(deployment.parties))}
         try:
-            dealer.run_dealer(channels, deployment.policy.timeout_s, max_length=deployment.policy.max_length)
+            deal(channels, deployment.policy.timeout_s, max_length=deployment.policy.max_length)
         except ChannelBroken as end:
             logger.info("a round of norm checks ends: %s", end)

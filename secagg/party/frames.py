@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from secagg.messages import MAX_LENGTH
+from secagg.limits import MAX_LENGTH
 from secagg.wire import WireError, decode, encode
 
 __all__ = ["MAX_PAYLOAD", "Channel", "ChannelBroken", "Frame", "split_payload"]

@@ -11,10 +11,10 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from secagg.deployment.terms import Deployment
 from secagg.envelopes import OpenedPart, open_part
 from secagg.messages import RoundSpec
 from secagg.packing import packed_bytes
-from secagg.party.deployment import Deployment
 from secagg.party.frames import MAX_PAYLOAD, ChannelBroken, Frame, split_payload
 from secagg.party.spool import Spool, SpooledParts, SpoolError
 from secagg.round_state import MessageRefused, RoundState
@@ -67,20 +67,16 @@ class Intake:
         opened = [self._open(part) for part in split_payload(payload, lengths)]
         return {encode([part.message, ranges_of(part.clients)]): part for part in opened if part is not None}
 
-    def require_minimum(self, clients: frozenset[int]) -> None:
-        """As `RoundState.require_minimum`."""
-        self._round.require_minimum(clients)
-
     def _open(self, part: memoryview) -> OpenedPart | None:
         spec = self._spec
         room = None if self._rank or len(part) < self._body_bytes else self._room()
         try:
             opened = open_part(part, spec, self._deployment, self._rank, self._sealing_key, room)
             if len(opened.clients) > 1 and (opened.noise_shares or spec.norm_bound):
-                raise MessageRefused("refused: a joint message in a round that looks at each client by itself")
-            self._round.admit(spec.run, spec.round, spec.attempt, opened.clients, spec.length)
+                raise MessageRefused("a joint message in a round that looks at each client by itself")
+            self._round.admit(opened.clients)
         except MessageRefused as refusal:
-            self._refused(str(refusal).removeprefix("refused: "))
+            self._refused(refusal.reason)
             return None
         return opened
 

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from secagg.errors import SottoError
+from secagg.limits import MAX_CLIENTS
 from secagg.messages import RoundSpec
 from secagg.openings import Openings
 from secagg.wire import WireError, ids_of, ranges_of
@@ -173,7 +174,7 @@ class Journal:
                 names = (record["run"], record["round"], record["attempt"], record["model"])
                 if [type(name) for name in names] != [str, int, int, str]:
                     self._damaged(number)
-                self.openings.recall(*names, ids_of(record["clients"]))
+                self.openings.recall(*names, ids_of(record["clients"], MAX_CLIENTS))
         except (ValueError, KeyError, TypeError, RecursionError, WireError):
             self._damaged(number)
 

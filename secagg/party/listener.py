@@ -14,8 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from secagg.deployment.terms import Peer
 from secagg.errors import SottoError
-from secagg.party.deployment import Peer
 from secagg.party.frames import Channel, ChannelBroken
 from secagg.party.tls import accept
 
@@ -116,20 +116,28 @@ class Listener:
             threading.Thread(target=self._greet, args=(plain, address), daemon=True).start()
 
     def _greet(self, plain: socket.socket, address: object) -> None:
+        patience_s = min(self._timeout_s, _HANDSHAKE_S)
         try:
-            channel, shown = accept(plain, self._context, min(self._timeout_s, _HANDSHAKE_S))
-            role = self._roles.get(shown)
-            hello = channel.receive(min(self._timeout_s, _HANDSHAKE_S))
-            label = hello.facts.get("label")
-            if role is None or hello.kind != "hello" or not isinstance(label, bytes):
+            channel, shown = accept(plain, self._context, patience_s)
+            try:
+                self._admit(*self._hello(channel, shown, patience_s), channel)
+            except BaseException:
                 channel.close()
-                raise ChannelBroken(f"{role or 'nobody in the deployment'} said {hello.kind[:20]!r}")
-            channel.set_timeout(self._timeout_s)
-            self._admit(role, label, channel)
+                raise
         except ChannelBroken as error:
             logger.warning("refused: a connection from %s: %s", address, error)
         finally:
             self._slots.release()
+
+    def _hello(self, channel: Channel, shown: str, timeout_s: float) -> tuple[str, bytes]:
+        """The role of whoever showed this certificate, and the label of the round that it wants to join."""
+        role = self._roles.get(shown)
+        hello = channel.receive(timeout_s)
+        label = hello.facts.get("label")
+        if role is None or hello.kind != "hello" or not isinstance(label, bytes):
+            raise ChannelBroken(f"{role or 'nobody in the deployment'} said {hello.kind[:20]!r}")
+        channel.set_timeout(self._timeout_s)
+        return role, label
 
     def _admit(self, role: str, label: bytes, channel: Channel) -> None:
         with self._changed:
@@ -158,5 +166,5 @@ def listening_socket(peer: Peer, inherited: int | None) -> socket.socket:
         return socket.create_server((peer.host, peer.port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise SottoError(
-            f"cannot listen on {peer.host}:{peer.port}: {error.strerror or error}; allowed: a free address of this host"
+            f"cannot listen on {peer.address}: {error.strerror or error}; allowed: a free address of this host"
         ) from None

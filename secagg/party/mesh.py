@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from secagg.party.deployment import Deployment
+from secagg.deployment.terms import Deployment, Peer
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.party.listener import Listener
 from secagg.party.tls import connect
@@ -84,19 +84,25 @@ class Mesh:
     def exchange(self, kind: str, facts: dict[str, Any], *payload: bytes | memoryview) -> dict[int, Frame]:
         """Send the same frame to everyone and read everyone's, by rank.
 
-        Pairs take turns in one order (the lower rank speaks first), so that no two wait for each other's full buffers.
-
         Raises:
             MeshBroken: as `send` and `receive`.
+        """
+        return self.exchange_each(kind, facts, lambda other: payload)
+
+    def exchange_each(
+        self, kind: str, facts: dict[str, Any], payload_for: Callable[[int], Sequence[bytes | memoryview]]
+    ) -> dict[int, Frame]:
+        """As `exchange`, with a payload of its own for each rank.
+
+        Pairs take turns in one order (the lower rank speaks first), so that no two wait for each other's full buffers.
         """
         found = {}
         for other in self.others:
             if self.rank < other:
-                self.send(other, kind, facts, *payload)
-                found[other] = self.receive(other, kind)
-            else:
-                found[other] = self.receive(other, kind)
-                self.send(other, kind, facts, *payload)
+                self.send(other, kind, facts, *payload_for(other))
+            found[other] = self.receive(other, kind)
+            if self.rank > other:
+                self.send(other, kind, facts, *payload_for(other))
         return found
 
     def working(self) -> None:
@@ -150,7 +156,7 @@ def join(
 
 
 def _connect(
-    peer: Any, label: bytes, context: ssl.SSLContext, deadline: float, timeout_s: float, given_up: Callable[[], bool]
+    peer: Peer, label: bytes, context: ssl.SSLContext, deadline: float, timeout_s: float, given_up: Callable[[], bool]
 ) -> Channel:
     while True:
         left = deadline - time.monotonic()

@@ -51,12 +51,13 @@ from torch import Tensor
 
 from kernels.chacha import fill_words
 from secagg.errors import AggregationError
-from secagg.messages import MAX_LENGTH
+from secagg.limits import MAX_LENGTH
 from secagg.party.communicator import use_mesh
 from secagg.party.dealer import Order
 from secagg.party.dealer_provider import DealerClient, use_dealer
 from secagg.party.mesh import Mesh, MeshBroken
 from secagg.randomness import KEY_BYTES
+from secagg.xor_shares import xor_join
 
 __all__ = ["MAX_NORM_BOUND", "dense_projections", "norm_within", "order_of", "sketches"]
 
@@ -168,7 +169,7 @@ def _toss(mesh: Mesh, check: dict[str, Any]) -> bytes:
         part = frame.facts.pop("coin", None)
         if frame.facts != check or not isinstance(part, bytes) or len(part) != KEY_BYTES:
             raise MeshBroken(f"party {rank} is at another norm check")
-        coin = bytes(a ^ b for a, b in zip(coin, part, strict=True))
+        coin = xor_join((coin, part))
     return coin
 
 

@@ -21,26 +21,29 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from kernels.ring_encode import ring_decode
+from secagg.deployment.terms import Deployment
 from secagg.envelopes import OpenedPart
 from secagg.errors import SottoError
+from secagg.limits import DEFAULT_MAX_CLIENTS
 from secagg.messages import RoundSpec
 from secagg.noise_draws import draw_noise
 from secagg.noise_removal import surplus_noise
 from secagg.openings import OpeningRefused
 from secagg.party.crypten_backend import open_sum
 from secagg.party.dealer_provider import DealerClient
-from secagg.party.deployment import Deployment
 from secagg.party.frames import Channel, ChannelBroken, Frame
 from secagg.party.intake import Intake
 from secagg.party.journal import Journal
 from secagg.party.mesh import Mesh, MeshBroken
-from secagg.party.noise_removal import surplus_seeds
-from secagg.party.norm_check import MAX_NORM_BOUND, norm_within
+from secagg.party.norm_check import norm_within
+from secagg.party.open_round import OpenRound
+from secagg.party.own_policy import refuse_by_policy
 from secagg.party.share_sum import ShareSum
 from secagg.party.spool import Spool
+from secagg.party.surplus_seeds import surplus_seeds
 from secagg.randomness import Keystream
 from secagg.ring import add_wrap
-from secagg.round_state import BelowMinimum
+from secagg.round_state import BelowMinimum, require_minimum
 from secagg.wire import WireError, encode, ranges_of, spec_from_wire, spec_to_wire
 
 __all__ = ["Party", "State", "round_label"]
@@ -89,6 +92,7 @@ class Party:
         self._rank, self._deployment, self._sealing_key = rank, deployment, sealing_key
         self._journal, self._join, self._report, self._dealer_of = journal, join, report, dealer
         self._spool = spool
+        self._round: OpenRound | None = None
         self.forget()
 
     def handle(self, frame: Frame) -> Frame | None:
@@ -97,17 +101,23 @@ class Party:
         Raises:
             ChannelBroken: for a frame that no coordinator sends in this state.
         """
-        steps = {"open": State.OPEN, "batch": State.OPEN, "close": State.OPEN, "reveal": State.CLOSED}
+        steps: dict[str, tuple[State | None, Callable[[Frame], Frame | None]]] = {
+            "open": (None, self._open),
+            "batch": (State.OPEN, self._batch),
+            "close": (State.OPEN, self._close),
+            "reveal": (State.CLOSED, self._reveal),
+        }
         if frame.kind not in steps:
             raise ChannelBroken(f"unknown frame {frame.kind[:20]!r}")
-        if frame.kind != "open" and self.state is not steps[frame.kind]:
+        wanted, step = steps[frame.kind]
+        if wanted not in (None, self.state):
             if self._failure and frame.kind != "batch":
                 return Frame("failed", {"reason": self._failure})
             if self._failure:
                 return None  # the coordinator learns of it with its next question
             raise ChannelBroken(f"a frame {frame.kind!r} in state {self.state.value}")
         try:
-            return getattr(self, f"_{frame.kind}")(frame)  # type: ignore[no-any-return]
+            return step(frame)
         except (BelowMinimum, OpeningRefused) as refusal:
             return self._refuse("below" if isinstance(refusal, BelowMinimum) else "refused", str(refusal))
         except (SottoError, MeshBroken, WireError) as error:
@@ -115,138 +125,109 @@ class Party:
 
     def forget(self, failure: str = "") -> None:
         """Drop the round, its shares and its connections; legal in every state."""
-        for connection in (getattr(self, "_mesh", None), getattr(self, "_dealer", None)):
-            if connection is not None:
-                connection.close()
-        self.state = State.IDLE
-        self._failure = failure
-        self._mesh: Mesh | None = None
-        self._dealer: DealerClient | None = None
-        self._spec: RoundSpec | None = None
-        self._intake: Intake | None = None
-        self._sum: ShareSum | None = None
-        self._held: dict[int, dict[bytes, OpenedPart]] = {}  # of batches that are not settled
-        self._accepted: set[int] = set()
-        self._noise_shares: dict[int, tuple[bytes, ...]] = {}
-        self._batches = self._settled = 0
-        self._reported = 0.0
+        if self._round is not None:
+            self._round.close()
+        self._round, self._failure, self.state = None, failure, State.IDLE
 
     def _open(self, frame: Frame) -> Frame:
         self.forget()
-        spec = spec_from_wire(frame.facts.get("spec"))
-        self._refuse_by_policy(spec)
+        # What the policy does not allow is refused below, in a sentence of its own.
+        most = max(self._deployment.policy.max_clients, DEFAULT_MAX_CLIENTS)
+        spec = spec_from_wire(frame.facts.get("spec"), most)
+        refuse_by_policy(spec, self._deployment)
         self._journal.openings.refuse_again(spec)
         self._report("heard")
         label = round_label(spec, self._deployment)
-        self._mesh = self._join(label)
+        intake = Intake(self._rank, spec, self._deployment, self._sealing_key, self._spool, self._log_refusal)
+        opened = self._round = OpenRound(spec, self._join(label), intake, ShareSum(self._rank, spec))
         if spec.norm_bound:
             timeout_s = self._deployment.policy.timeout_s
-            self._dealer = DealerClient(self._dealer_of(label), self._rank, self._mesh.parties, timeout_s)
-        self._spec, self._sum = spec, ShareSum(self._rank, spec)
-        self._intake = Intake(self._rank, spec, self._deployment, self._sealing_key, self._spool, self._log_refusal)
+            opened.dealer = DealerClient(self._dealer_of(label), self._rank, opened.mesh.parties, timeout_s)
         self.state = State.OPEN
         return Frame("opened")
 
-    def _refuse_by_policy(self, spec: RoundSpec) -> None:
-        policy = self._deployment.policy
-        if spec.n_min < policy.n_min:
-            raise OpeningRefused(
-                f"a round with n_min {spec.n_min}; this party opens no sum of fewer than {policy.n_min}"
-            )
-        if spec.length > policy.max_length or len(spec.clients) > policy.max_clients:
-            raise OpeningRefused(
-                f"a round of {len(spec.clients)} clients and length {spec.length}; this party allows "
-                f"{policy.max_clients} clients and length {policy.max_length}"
-            )
-        if spec.norm_bound > MAX_NORM_BOUND:
-            raise OpeningRefused(f"a norm check against {spec.norm_bound} grid steps; allowed: up to {MAX_NORM_BOUND}")
-        if spec.norm_bound and self._deployment.dealer is None:
-            raise OpeningRefused("a round with a norm check; this deployment has no dealer")
-
     def _batch(self, frame: Frame) -> None:
-        assert self._intake is not None
-        mesh, index = self._open_mesh(), frame.facts.get("index")
-        if index != self._batches:
+        current, index = self._open_round(), frame.facts.get("index")
+        if index != current.batches:
             raise ChannelBroken("a batch out of turn")
-        self._batches += 1
-        parts = self._intake.batch(frame)
+        current.batches += 1
+        parts = current.intake.batch(frame)
         if self._rank:
-            self._held[index] = parts
-            mesh.send(0, "have", {"index": index, "held": list(parts)})
+            current.held[index] = parts
+            current.mesh.send(0, "have", {"index": index, "held": list(parts)})
             # Party 0 works on the newest batches meanwhile; checking a norm takes everybody.
-            self._settle_all_but(0 if self._open_spec().norm_bound else _LAG)
+            self._settle_all_but(0 if current.spec.norm_bound else _LAG)
             return
-        for other in mesh.others:
-            if mesh.is_slow(other):
+        for other in current.mesh.others:
+            if current.mesh.is_slow(other):
                 self._report("heard")
-            held = mesh.receive(other, "have").facts
-            if held.get("index") != index or not isinstance(held.get("held"), list):
+            facts = current.mesh.receive(other, "have").facts
+            everywhere = _names(facts.get("held"))
+            if facts.get("index") != index or everywhere is None:
                 raise MeshBroken(f"party {other} is at another batch")
-            everywhere = set(held["held"])
             for name in [name for name in parts if name not in everywhere]:
                 self._log_refusal(f"client {parts.pop(name).clients[0]} did not reach party {other}")
-        if not self._open_spec().norm_bound:
+        if not current.spec.norm_bound:
             # First the sum, then the word: nobody expands a mask for a body that was not added.
             self._add(parts)
-        for other in mesh.others:
-            mesh.send(other, "settle", {"index": index, "everywhere": list(parts)})
-        if self._open_spec().norm_bound:
+        for other in current.mesh.others:
+            current.mesh.send(other, "settle", {"index": index, "everywhere": list(parts)})
+        if current.spec.norm_bound:
             self._add(parts)
 
     def _settle_all_but(self, newest: int) -> None:
         """Parties 1, 2, ...: add the masks of clients that are everywhere, of all batches but the newest few."""
-        while self._batches - self._settled > newest:
-            facts = self._open_mesh().receive(0, "settle").facts
-            everywhere = facts.get("everywhere")
-            if facts.get("index") != self._settled or not isinstance(everywhere, list):
+        current = self._open_round()
+        while current.batches - current.settled > newest:
+            facts = current.mesh.receive(0, "settle").facts
+            everywhere = _names(facts.get("everywhere"))
+            if facts.get("index") != current.settled or everywhere is None:
                 raise MeshBroken("party 0 settled another batch")
-            held = self._held.pop(self._settled)
-            self._settled += 1
-            if len(set(everywhere)) != len(everywhere) or not held.keys() >= set(everywhere):
+            held = current.held.pop(current.settled)
+            current.settled += 1
+            if not held.keys() >= everywhere.keys():
                 raise MeshBroken("party 0 settled a client whose seed is not here")
             self._add({name: held[name] for name in everywhere})
 
     def _add(self, parts: dict[bytes, OpenedPart]) -> None:
         """Add shares that all parties hold, in the same order everywhere, each once its norm is found small enough."""
-        assert self._sum is not None
-        bound = self._open_spec().norm_bound
+        current = self._open_round()
+        bound = current.spec.norm_bound
         for name, part in parts.items():
             if bound:
-                assert self._dealer is not None
+                assert current.dealer is not None
                 self._working()
-                if not norm_within(self._open_mesh(), self._dealer, self._sum.vector_of(part), bound, name):
+                if not norm_within(current.mesh, current.dealer, current.sum.vector_of(part), bound, name):
                     self._log_refusal(f"client {part.clients[0]} sent a vector of norm above {bound} grid steps")
                     continue
-            self._sum.add(part)
-            self._accepted.update(part.clients)
+            current.sum.add(part)
+            current.accepted.update(part.clients)
             if part.noise_shares:
-                self._noise_shares[part.clients[0]] = part.noise_shares
+                current.noise_shares[part.clients[0]] = part.noise_shares
 
     def _close(self, frame: Frame) -> Frame:
-        assert self._intake is not None
-        mesh, spec = self._open_mesh(), self._open_spec()
+        current = self._open_round()
         self._report("heard")
         if self._rank:
             self._settle_all_but(0)
-        clients = frozenset(self._accepted)
+        clients = frozenset(current.accepted)
         digest = hashlib.sha256(encode(ranges_of(clients))).digest()
-        for other, answer in mesh.exchange("agree", {"clients": digest}).items():
+        for other, answer in current.mesh.exchange("agree", {"clients": digest}).items():
             if answer.facts.get("clients") != digest:
                 raise MeshBroken(f"party {other} holds other clients; the parties disagree, nothing was opened")
-        self._intake.require_minimum(clients)
-        self._journal.openings.refuse_close_sets(spec, clients, self._deployment.policy.min_difference)
+        require_minimum(current.spec, clients)
+        self._journal.openings.refuse_close_sets(current.spec, clients, self._deployment.policy.min_difference)
         self.state = State.CLOSED
-        return Frame("closed", {"clients": ranges_of(clients), "bytes": mesh.sent})
+        return Frame("closed", {"clients": ranges_of(clients), "bytes": current.mesh.sent})
 
     def _reveal(self, frame: Frame) -> Frame:
-        mesh, spec = self._open_mesh(), self._open_spec()
-        clients = frozenset(self._accepted)
+        current = self._open_round()
+        spec, mesh, clients = current.spec, current.mesh, frozenset(current.accepted)
         self._report("heard")
         # From here on this sum counts as opened, whatever happens next.
         self._journal.open(spec, clients)
-        assert self._sum is not None
-        share = self._sum.share()
-        seeds = surplus_seeds(mesh, spec, clients, self._noise_shares)
+        share = current.sum.share()
+        seeds = surplus_seeds(mesh, spec, clients, current.noise_shares)
         if seeds:
             add_wrap(share, -surplus_noise(spec, len(clients), seeds, self._working))
         if spec.noise.aggregator_std:
@@ -263,10 +244,11 @@ class Party:
 
     def _working(self) -> None:
         """Tell everyone who waits, once a second, that this party is at work."""
-        if time.monotonic() - self._reported > _WORKING_S:
-            self._reported = time.monotonic()
+        current = self._open_round()
+        if time.monotonic() - current.reported > _WORKING_S:
+            current.reported = time.monotonic()
             self._report("working")
-            self._open_mesh().working()
+            current.mesh.working()
 
     def _refuse(self, kind: str, reason: str) -> Frame:
         self._log_refusal(reason)
@@ -279,16 +261,20 @@ class Party:
         return None if kind is None else Frame(kind, {"reason": reason})
 
     def _log_refusal(self, reason: str) -> None:
-        number = None if self._spec is None else self._spec.round
-        self._journal.refused(reason, round=number)
+        self._journal.refused(reason, round=None if self._round is None else self._round.spec.round)
 
-    def _open_spec(self) -> RoundSpec:
-        assert self._spec is not None
-        return self._spec
+    def _open_round(self) -> OpenRound:
+        """The round of a step, which `handle` takes in the states that have one."""
+        assert self._round is not None
+        return self._round
 
-    def _open_mesh(self) -> Mesh:
-        assert self._mesh is not None
-        return self._mesh
+
+def _names(value: object) -> dict[bytes, None] | None:
+    """Names of messages as another party sent them, in its order; None for anything else, and for a repeated one."""
+    if not isinstance(value, list) or not all(isinstance(name, bytes) for name in value):
+        return None
+    names = dict.fromkeys(value)
+    return names if len(names) == len(value) else None
 
 
 def round_label(spec: RoundSpec, deployment: Deployment) -> bytes:

@@ -14,7 +14,8 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from secagg.party.deployment import Peer, fingerprint
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.terms import Peer
 from secagg.party.frames import Channel, ChannelBroken
 
 __all__ = ["accept", "connect", "tls_context"]
@@ -52,11 +53,11 @@ def connect(peer: Peer, context: ssl.SSLContext, timeout_s: float) -> Channel:
     try:
         plain = socket.create_connection((peer.host, peer.port), timeout_s)
     except OSError as error:
-        raise ChannelBroken(f"cannot be reached at {peer.host}:{peer.port}: {error.strerror or error}") from None
+        raise ChannelBroken(f"cannot be reached at {peer.address}: {error.strerror or error}") from None
     secured, shown = _handshake(plain, context, False)
     if shown != fingerprint(peer.certificate):
         secured.close()
-        raise ChannelBroken(f"at {peer.host}:{peer.port} another member of the deployment answers")
+        raise ChannelBroken(f"at {peer.address} another member of the deployment answers")
     return Channel(secured, timeout_s)
 
 

@@ -12,7 +12,7 @@ from bench import attacks
 from bench.attacks import ATTACKS, main
 from bench.attacks_cases import Attack, Check, Outcome, try_attack
 from secagg.openings import Openings
-from secagg.party.state import Party
+from secagg.party import state
 
 RECORDED = Path(__file__).resolve().parents[2] / "bench" / "results" / "reliability"
 # Of every kind one or two; the others take half a minute more.
@@ -44,7 +44,7 @@ def test_an_attack_that_wins_because_a_check_is_gone_is_not_held(tmp_path, monke
 
 
 def test_a_broken_product_is_exit_code_1_and_on_the_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(Party, "_refuse_by_policy", lambda self, spec: None)
+    monkeypatch.setattr(state, "refuse_by_policy", lambda spec, deployment: None)
     assert main(["--out", str(tmp_path), "--only", "low-minimum"]) == 1
     assert "* low-minimum: the attack won" in (tmp_path / "attacks.md").read_text()
 

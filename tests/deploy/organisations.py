@@ -15,9 +15,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from secagg.party.deployment import Policy
-from secagg.party.keys import create_deployment
-from secagg.party.new_keys import new_keys
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.new_keys import new_keys
+from secagg.deployment.terms import Policy
 from tests.deploy.certificates import write_tls
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import pytest
 from fl_core.checkpoint import latest_checkpoint
 from fl_core.config_file import load_config
 from fl_core.privacy.ledger import read_ledger
-from secagg.party.deployment_file import load_deployment
+from secagg.deployment.parties_file import load_deployment
 from tests.deploy.hosts import namespaces, refuses_namespaces
 from tests.deploy.organisations import Organisations
 from tests.deploy.rounds import CONFIG, local_adapter, rows

@@ -10,9 +10,9 @@ pytest.importorskip("flwr.app", reason="Flower is not installed")
 
 from experiments import flower_node
 from fl_core.config import ConfigError
-from secagg.party.deployment import Policy
-from secagg.party.keys import create_deployment
-from secagg.party.new_keys import new_keys
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.new_keys import new_keys
+from secagg.deployment.terms import Policy
 
 VIRTUAL = {"partition-id": 0, "num-partitions": 2}
 

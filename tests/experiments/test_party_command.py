@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from secagg.party.deployment import fingerprint
-from secagg.party.deployment_file import load_deployment
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.parties_file import load_deployment
 
 THREE = ["--address", "127.0.0.1:7000", "--address", "localhost:7001", "--address", "[::1]:7002"]
 

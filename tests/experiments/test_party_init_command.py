@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from secagg.party.cards import load_card
-from secagg.party.deployment import Policy
-from secagg.party.deployment_file import load_deployment
-from secagg.party.keys import load_coordinator_keys, load_dealer_keys, load_party_keys, load_signing_key
+from secagg.deployment.cards import load_card
+from secagg.deployment.keys import load_coordinator_keys, load_dealer_keys, load_party_keys, load_signing_key
+from secagg.deployment.parties_file import load_deployment
+from secagg.deployment.terms import Policy
 
 THREE = ["--address", "127.0.0.1:7000", "--address", "localhost:7001", "--address", "[::1]:7002"]
 ONE = ["--address", "h.example:7000"]

@@ -10,9 +10,9 @@ import yaml
 from experiments.display import RoundProgress
 from experiments.runs import execute
 from fl_core.config_file import load_config
+from secagg.coordinator.local_daemons import LocalDaemons
+from secagg.deployment.terms import Policy
 from secagg.errors import SottoError
-from secagg.party.deployment import Policy
-from secagg.party.process import LocalDaemons
 from tests.experiments.test_command_line import CONFIG, environment
 
 

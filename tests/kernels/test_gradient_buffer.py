@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from kernels import GradientBuffer, clip_and_sum
 from kernels.clip_sum import MARGIN, MIN_CLIP_NORM
-from kernels.recomputed_gradients import RecomputedGradients, gradient_store
+from kernels.gradient_store import gradient_store
+from kernels.recomputed_gradients import RecomputedGradients
 from kernels.reference import reference_lora_per_sample_grads
 
 STORES = [GradientBuffer, RecomputedGradients]

@@ -118,6 +118,15 @@ def test_improbable_labels_keep_their_loss(backend):
         assert float(losses) == pytest.approx(want, abs=1e-4)
 
 
+@pytest.mark.parametrize("backend", ["torch", "triton"])
+def test_a_float64_loss_has_float64_precision(backend):
+    hidden, weight, labels, bias = case(dtype=torch.float64)
+    want = plain(hidden, weight, labels, bias)
+    with kernel_backend(backend):
+        got = linear_cross_entropy(hidden, weight, labels, bias)
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
 def test_low_precision_is_near_the_float64_truth():
     for dtype, tolerance in ((torch.bfloat16, 2e-2), (torch.float16, 3e-3)):
         hidden, weight, labels, _ = case(3, 6, 16, 50, dtype=dtype)

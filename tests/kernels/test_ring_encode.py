@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.bench_samplers import opendp_discrete_gaussian
 from kernels.discrete_table import discrete_gaussian_table
 from kernels.reference import reference_chacha20_block
 from kernels.ring_encode import discrete_gaussian_noise, noise_nonce, ring_decode, ring_encode, ring_mask, subtract_mask
@@ -129,11 +130,7 @@ def test_noise_from_several_tables_is_normal_in_shape_with_uniform_low_digits(si
 
 
 def test_noise_equals_opendps_vetted_sampler_in_distribution():
-    import opendp.prelude as dp
-
-    dp.enable_features("contrib")
-    space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
-    theirs = np.array(dp.m.make_gaussian(*space, scale=6.0)([0] * 20_000))
+    theirs = opendp_discrete_gaussian(6.0, 20_000)
     ours = discrete_gaussian_noise(20_000, discrete_gaussian_table(6.0), KEY).numpy()
     counts = [np.bincount(np.clip(values, -18, 18) + 18, minlength=37) for values in (ours, theirs)]
     assert stats.chi2_contingency(np.array(counts) + 1).pvalue > 1e-3

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from secagg.envelopes import combine_noise_shares, open_part, part_bytes, seal, upload_bytes
+from secagg.deployment.keys import load_party_keys, load_signing_key
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Policy
+from secagg.envelopes import open_part, part_bytes, seal, upload_bytes
 from secagg.messages import ClientMessage, RoundNoise, RoundSpec
 from secagg.packing import unpack
-from secagg.party.deployment import Policy
-from secagg.party.keys import create_deployment, load_party_keys, load_signing_key
 from secagg.randomness import Keystream
 from secagg.round_state import MessageRefused
 from secagg.sharing import combine, expand, split
+from secagg.xor_shares import xor_join
 from tests.secagg.party.in_threads import new_folder
 
 SOURCE = Keystream.system()
@@ -180,9 +182,9 @@ def test_noise_seeds_come_back_from_all_parties_and_from_fewer_not():
     parts = [opened(part, party, spec) for party, part in enumerate(sealed(spec, seeds=seeds).parts)]
     for index, seed in enumerate(seeds):
         shares = [part.noise_shares[index] for part in parts]
-        assert combine_noise_shares(shares) == seed
+        assert xor_join(shares) == seed
         assert seed not in shares
-        assert all(combine_noise_shares(shares[:k] + shares[k + 1 :]) != seed for k in range(3))
+        assert all(xor_join(shares[:k] + shares[k + 1 :]) != seed for k in range(3))
     for wrong in ((), seeds[:1], (*seeds, bytes(32))):
         with pytest.raises(MessageRefused, match="noise seeds"):
             sealed(spec, seeds=wrong)

@@ -47,6 +47,14 @@ def test_ids_of_numpy_become_plain_ones_that_json_can_carry():
     assert [type(number) for number in (*made.clients, made.round)] == [int] * 4
 
 
+def test_a_rounds_numbers_become_plain_ones_and_no_fractions():
+    made = RoundSpec("run", np.int64(1), 0, range(4), np.int64(3), np.int64(2), bits=np.int64(31))
+    assert [type(number) for number in (made.round, made.length, made.n_min, made.bits)] == [int] * 4
+    for wrong in ({"length": 3.5}, {"n_min": 1.5}, {"bits": 31.0}, {"length": "3"}):
+        with pytest.raises(AggregationError, match="allowed: whole numbers"):
+            RoundSpec(**{"run": "run", "round": 1, "attempt": 0, "clients": range(4), "length": 3, "n_min": 2, **wrong})
+
+
 @pytest.mark.parametrize("numbers", [{"round_": -1}, {"round_": 1.5}, {"attempt": -1}])
 def test_rounds_and_attempts_are_whole_and_not_negative(numbers):
     with pytest.raises(AggregationError, match="allowed"):

@@ -85,7 +85,8 @@ def test_xnoise_leaves_honest_survivors_the_multiplier_at_every_drop_out(z, clie
         asked = z * math.sqrt(n_min / (n_min - colluders) * (survivors - colluders) / survivors)
         assert asked >= z * (1 - 1e-12)
         assert asked * (1 - 1e-12) <= honest <= asked * (1 + 1e-3)
-        total = math.hypot(plan.clients_std(survivors), math.sqrt(plan.aggregators) * plan.aggregator_std)
+        clients_std = math.sqrt(survivors) * plan.share_std(survivors)
+        total = math.hypot(clients_std, math.sqrt(plan.aggregators) * plan.aggregator_std)
         assert plan.sum_std(survivors) == pytest.approx(total)
     assert plan.client_std >= plan.share_std(n_min) * (1 - 1e-12), "what is sent has all components in it"
 

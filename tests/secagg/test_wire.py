@@ -84,6 +84,13 @@ def test_what_is_no_set_of_ids_is_refused_before_it_takes_memory(wrong):
         ids_of(wrong)
 
 
+def test_a_round_of_more_clients_than_usual_is_taken_by_whom_says_so():
+    value = spec_to_wire(dataclasses.replace(SPEC, clients=range(2**20 + 1)))
+    with pytest.raises(WireError, match="more than 1048576 ids"):
+        spec_from_wire(value)
+    assert len(spec_from_wire(value, 2**20 + 1).clients) == 2**20 + 1
+
+
 def test_a_specification_comes_back_and_equal_ones_are_equal_bytes():
     for spec in (SPEC, dataclasses.replace(SPEC, clients=frozenset({3, 5, 9, 11}), noise=RoundNoise(), norm_bound=0)):
         assert spec_to_wire(spec_from_wire(decode(encode(spec_to_wire(spec))))) == spec_to_wire(spec)

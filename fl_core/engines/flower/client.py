@@ -20,9 +20,9 @@ from fl_core.config import RunConfig
 from fl_core.engines.flower.answers import ANSWERS, AnswerBook, answers_allowed
 from fl_core.engines.flower.exchange import HELLO, TRAIN, Facts, Refusal, Value, take, terms_of
 from secagg.core_dumps import forbid_core_dumps
+from secagg.deployment.keys import load_signing_key
+from secagg.deployment.parties_file import load_deployment
 from secagg.errors import SottoError
-from secagg.party.deployment_file import load_deployment
-from secagg.party.keys import load_signing_key
 
 if TYPE_CHECKING:
     from fl_core.engines.flower.sealing import Sealing

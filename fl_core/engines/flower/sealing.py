@@ -24,10 +24,10 @@ from fl_core.engines.flower.exchange import Facts, Refusal, Value, take
 from fl_core.privacy_plan import plan_privacy
 from fl_core.rounds import attempt_stream, clip_of, noisy_message, spec_of
 from fl_core.task import FederatedTask
+from secagg.deployment.terms import Deployment
 from secagg.envelopes import seal
 from secagg.errors import SottoError
 from secagg.messages import RoundSpec
-from secagg.party.deployment import Deployment
 from secagg.randomness import Keystream
 
 __all__ = ["Question", "Sealing"]

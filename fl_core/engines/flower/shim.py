@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_core.engines.flower.exchange import HELLO, RELAY, Facts, Refusal, Value, take
-from secagg.party.deployment_file import load_deployment
+from secagg.deployment.parties_file import load_deployment
 from secagg.party.spool import SpooledParts, SpoolError
 
 __all__ = ["PREFIX", "AggregatorNode", "AggregatorSettings"]

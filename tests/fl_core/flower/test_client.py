@@ -11,10 +11,10 @@ from fl_core.adapters import flat_adapter
 from fl_core.engines.flower import sealing
 from fl_core.engines.flower.client import ClientNode, ClientSettings
 from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN, Refusal, take, terms_of
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.new_keys import new_keys
+from secagg.deployment.terms import Policy
 from secagg.errors import SottoError
-from secagg.party.deployment import Policy
-from secagg.party.keys import create_deployment
-from secagg.party.new_keys import new_keys
 from secagg.sharing import combine, expand
 from tests.fl_core.flower.nodes import flower_config
 from tests.fl_core.tiny import tiny_task

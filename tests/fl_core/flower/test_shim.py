@@ -6,8 +6,8 @@ import pytest
 
 from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN
 from fl_core.engines.flower.shim import AggregatorNode, AggregatorSettings
-from secagg.party.deployment import Policy
-from secagg.party.keys import create_deployment
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Policy
 from secagg.party.spool import SpoolError
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -11,17 +10,19 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
 
+from secagg.deployment.keys import load_party_keys, load_signing_key
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Policy
 from secagg.envelopes import SealedMessage, seal
 from secagg.messages import ClientMessage, RoundSpec
-from secagg.party.deployment import Policy
-from secagg.party.frames import Channel, Frame
+from secagg.party.frames import Frame
 from secagg.party.journal import Journal
-from secagg.party.keys import create_deployment, load_party_keys, load_signing_key
 from secagg.party.mesh import Mesh
 from secagg.party.state import Party
 from secagg.randomness import Keystream
 from secagg.sharing import split
 from secagg.wire import spec_to_wire
+from tests.secagg.party.joined import meshes
 
 SOURCE = Keystream.system()
 _RUNS = itertools.count()
@@ -34,10 +35,10 @@ def new_folder() -> Path:
 
 
 @lru_cache
-def keys_of(parties: int, n_min: int = 1, min_difference: int | None = None):
+def keys_of(parties: int, n_min: int = 1, **limits):
     """A deployment with a cohort key, and the folder of its keys."""
     folder = new_folder()
-    policy = Policy(n_min=n_min, min_difference=min_difference, timeout_s=5)
+    policy = Policy(n_min=n_min, timeout_s=5, **limits)
     addresses = [("127.0.0.1", 1000 + rank) for rank in range(parties)]
     return folder, create_deployment(folder / "keys", addresses, policy)
 
@@ -50,9 +51,8 @@ class Parties:
         self.signing_key = load_signing_key(folder / "keys" / "cohort", self.deployment)
         self.run = f"run-{next(_RUNS)}"
         self.reports: list[list[str]] = [[] for _ in range(parties)]
-        self.meshes: dict[int, Mesh] = {}
+        self.meshes: list[Mesh] = []
         self._pool = ThreadPoolExecutor(parties)
-        self._ends: dict[int, dict[int, Channel]] = {}
         self.journals = [Journal(journals / f"journal-{rank}") for rank in range(parties)]
         self.parties = []
         for rank in range(parties):
@@ -63,7 +63,7 @@ class Parties:
                     self.deployment,
                     keys.sealing,
                     self.journals[rank],
-                    lambda label, rank=rank: self._mesh(rank),
+                    lambda label, rank=rank: self.meshes[rank],
                     self.reports[rank].append,
                     lambda label: None,
                 )
@@ -73,7 +73,7 @@ class Parties:
         return RoundSpec(self.run, round_, attempt, clients, length, n_min, **more)
 
     def open(self, spec: RoundSpec) -> list[Frame]:
-        self._connect()
+        self.meshes = meshes(len(self.parties))
         self._batches = 0
         return self.ask(Frame("open", {"spec": spec_to_wire(spec)}))
 
@@ -111,14 +111,3 @@ class Parties:
             party.forget()
         for journal in self.journals:
             journal.close()
-
-    def _connect(self) -> None:
-        count = len(self.parties)
-        self._ends = {rank: {} for rank in range(count)}
-        for one, other in itertools.combinations(range(count), 2):
-            a, b = socket.socketpair()
-            self._ends[one][other], self._ends[other][one] = Channel(a, 5), Channel(b, 5)
-
-    def _mesh(self, rank: int) -> Mesh:
-        self.meshes[rank] = Mesh(rank, self._ends[rank], 5)
-        return self.meshes[rank]

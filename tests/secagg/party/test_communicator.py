@@ -12,7 +12,7 @@ from torch.distributed import ReduceOp
 from secagg.party.communicator import MeshCommunicator, use_mesh
 from secagg.party.crypten_backend import open_sum
 from secagg.party.mesh import MeshBroken
-from tests.secagg.party.test_mesh import meshes
+from tests.secagg.party.joined import meshes
 
 
 def together(parties, work):

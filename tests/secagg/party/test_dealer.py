@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,56 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from secagg.errors import AggregationError
-from secagg.party.communicator import use_mesh
-from secagg.party.crypten_import import import_crypten
-from secagg.party.dealer import Order, correction, dealt_scalars, dealt_vector, run_dealer
-from secagg.party.dealer_provider import DealerClient, use_dealer
-from secagg.party.frames import Channel, ChannelBroken
-from secagg.party.mesh import Mesh, MeshBroken
+from secagg.party.dealer import Order, correction, deal, dealt_scalars, dealt_vector
+from secagg.party.frames import ChannelBroken
+from tests.secagg.party.joined import TIMEOUT_S, channel_pair
 
-TIMEOUT_S = 5.0
 WORD = 2**64
-
-
-def channel_pair(timeout_s=TIMEOUT_S):
-    ours, theirs = socket.socketpair()
-    return Channel(ours, timeout_s), Channel(theirs, timeout_s)
-
-
-def meshes(parties, timeout_s=TIMEOUT_S):
-    """One mesh for each party, joined pairwise."""
-    ends = [{} for _ in range(parties)]
-    for one in range(parties):
-        for other in range(one):
-            ends[one][other], ends[other][one] = channel_pair(timeout_s)
-    return [Mesh(rank, ends[rank], timeout_s) for rank in range(parties)]
-
-
-def together(parties, work, timeout_s=TIMEOUT_S, broken=False):
-    """`work(mesh, dealer)` of every party at once, with a dealer; the results by rank, and how often was dealt.
-
-    With `broken` parties leave in the middle, and the dealer may notice before it stops.
-    """
-    joined, ends = meshes(parties, timeout_s), [channel_pair(timeout_s) for _ in range(parties)]
-    dealers = [DealerClient(ends[rank][1], rank, parties, timeout_s) for rank in range(parties)]
-
-    def party(rank):
-        try:
-            return work(joined[rank], dealers[rank])
-        finally:
-            dealers[rank].close()
-            joined[rank].close()
-
-    with ThreadPoolExecutor(parties + 1) as pool:
-        dealt = pool.submit(run_dealer, {rank: ends[rank][0] for rank in range(parties)}, timeout_s)
-        results = [task.result() for task in [pool.submit(party, rank) for rank in range(parties)]]
-        try:
-            return results, dealt.result()
-        except ChannelBroken:
-            if not broken:
-                raise
-            return results, 0
 
 
 def shares_of(order, parties):
@@ -122,7 +75,7 @@ def test_every_dealing_has_fresh_seeds_and_only_the_last_party_gets_corrections(
     order, ends = Order(10, 3, 4), [channel_pair() for _ in range(3)]
     payloads = []
     with ThreadPoolExecutor(1) as pool:
-        dealt = pool.submit(run_dealer, {rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S)
+        dealt = pool.submit(deal, {rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S)
         for number in range(4):
             for _, ours in ends:
                 ours.send("deal", order.facts(number))
@@ -155,7 +108,7 @@ def test_an_impossible_order_is_refused_and_every_party_notices(kind, change, sa
     for _, ours in ends:
         ours.send(kind, {**Order(8, 1, 1).facts(0), **change})
     with pytest.raises(ChannelBroken, match=says):
-        run_dealer({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S, max_length=100)
+        deal({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S, max_length=100)
     for _, ours in ends:
         with pytest.raises(ChannelBroken, match="closed"):
             ours.receive(TIMEOUT_S)
@@ -166,149 +119,19 @@ def test_parties_that_order_different_dealings_get_none():
     for rank, (_, ours) in enumerate(ends):
         ours.send("deal", Order(8 + rank, 1, 1).facts(0))
     with pytest.raises(ChannelBroken, match="different dealings"):
-        run_dealer({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S)
+        deal({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S)
 
 
 def test_a_party_that_orders_nothing_is_named_in_time():
     ends = [channel_pair() for _ in range(2)]
     ends[0][1].send("deal", Order(8, 1, 1).facts(0))
     with pytest.raises(ChannelBroken, match="party 1: silent"):
-        run_dealer({rank: end[0] for rank, end in enumerate(ends)}, 0.05)
+        deal({rank: end[0] for rank, end in enumerate(ends)}, 0.05)
 
 
-def test_an_idle_round_ends_when_its_time_is_up():
+def test_a_round_without_orders_ends_with_the_parties():
     ends = [channel_pair() for _ in range(2)]
-    assert run_dealer({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S, idle_s=0.05) == 0
-
-
-def answered(kind, facts, payload, rank=1):
-    """A client of two parties whose dealer answers this, and the dealer's end."""
-    theirs, ours = channel_pair()
-    client = DealerClient(ours, rank, 2, TIMEOUT_S)
-    client.ask(Order(8, 1, 2))
-    theirs.send(kind, facts, payload)
-    return client, theirs
-
-
-@pytest.mark.parametrize(
-    ("kind", "change", "size"),
-    [
-        ("dealt", {}, 32 + 8 * 4 - 1),
-        ("dealt", {}, 32 + 8 * 4 + 8),
-        ("dealt", {}, 32),
-        ("dealt", {}, 0),
-        ("dealt", {"number": 1}, 32 + 8 * 4),
-        ("dealt", {"length": 9}, 32 + 8 * 4),
-        ("deal", {}, 32 + 8 * 4),
-    ],
-)
-def test_a_dealer_that_answers_nonsense_is_not_believed(kind, change, size):
-    client, _theirs = answered(kind, {**Order(8, 1, 2).facts(0), **change}, bytes(size))
-    with pytest.raises(MeshBroken, match="the dealer dealt something else"):
-        client.collect()
-
-
-def test_only_the_last_party_accepts_corrections():
-    client, _theirs = answered("dealt", Order(8, 1, 2).facts(0), bytes(32 + 8 * 4), rank=0)
-    with pytest.raises(MeshBroken, match="something else"):
-        client.collect()
-
-
-def test_a_dealer_that_is_gone_or_silent_breaks_the_mesh():
-    theirs, ours = channel_pair()
-    theirs.close()
-    client = DealerClient(ours, 0, 2, TIMEOUT_S)
-    with pytest.raises(MeshBroken, match="the dealer"):
-        client.ask(Order(8, 1, 2))
-        client.collect()
-    theirs, ours = channel_pair()
-    client = DealerClient(ours, 0, 2, 0.05)
-    client.ask(Order(8, 1, 2))
-    with pytest.raises(MeshBroken, match="the dealer: silent"):
-        client.collect()
-
-
-def test_nothing_that_was_dealt_serves_twice():
-    client, _theirs = answered("dealt", Order(8, 1, 2).facts(0), os.urandom(32 + 8 * 4))
-    with pytest.raises(RuntimeError, match="used up"):
-        client.inner_square()
-    client.collect()
-    client.inner_square()
-    with pytest.raises(RuntimeError, match="twice"):
-        client.inner_square()
-    client.sign_masks()
-    with pytest.raises(RuntimeError, match="twice"):
-        client.sign_masks()
-    client.generate_binary_triple((2,), (2,))
-    with pytest.raises(RuntimeError, match="0 words are left"):
-        client.generate_binary_triple((1,), (1,))
-    client.ask(Order(8, 1, 2))
-    with pytest.raises(RuntimeError, match="used up"):
-        client.sign_masks()
-
-
-def test_triples_of_two_shapes_are_refused():
-    client, _theirs = answered("dealt", Order(8, 1, 2).facts(0), os.urandom(32 + 8 * 4))
-    client.collect()
-    with pytest.raises(RuntimeError, match="an AND of"):
-        client.generate_binary_triple((2, 1), (2,))
-
-
-@pytest.mark.parametrize("parties", [2, 3, 5])
-def test_and_and_addition_of_crypten_on_dealt_triples(parties):
-    rng = np.random.default_rng(1)
-    one, two = (rng.integers(-(2**63), 2**63, (parties, 40)) for _ in range(2))
-
-    def work(mesh, dealer):
-        dealer.ask(Order(1, 1, 40 + 40 + 12 * 40))  # AND; generate bits, six levels
-        dealer.collect()
-        crypten = use_mesh(mesh)
-        use_dealer(dealer)
-        shares = crypten.mpc.primitives.BinarySharedTensor.from_shares
-        left, right = (shares(torch.from_numpy(x[mesh.rank].copy()), precision=0) for x in (one, two))
-        try:
-            return (left & right).reveal().numpy(), (left + right).reveal().numpy()
-        finally:
-            use_dealer(None)
-            use_mesh(None)
-
-    results, dealt = together(parties, work)
-    plain = [np.bitwise_xor.reduce(x) for x in (one, two)]
-    assert dealt == 1
-    for both, total in results:
-        np.testing.assert_array_equal(both, plain[0] & plain[1])
-        np.testing.assert_array_equal(total, plain[0] + plain[1])
-
-
-def test_without_a_dealer_crypten_multiplies_nothing_and_says_why():
-    crypten = import_crypten()
-    (mesh, _) = meshes(2)
-    for provider in ("TFP", "TTP"):
-        with crypten.cfg.temp_override({"mpc.provider": provider}):
-            shared = use_mesh(mesh).mpc.primitives.ArithmeticSharedTensor.from_shares(torch.arange(3), precision=0)
-            with pytest.raises(AggregationError, match="party 0 makes all its masks and can read everything"):
-                shared.square()
-            with pytest.raises(AggregationError, match="none of the parties"):
-                _ = shared * shared
-    use_mesh(None)
-
-
-def test_a_dealer_serves_the_thread_that_it_was_given_to():
-    crypten, (_, ours) = import_crypten(), channel_pair()
-    client, refused = DealerClient(ours, 0, 2, TIMEOUT_S), []
-
-    def elsewhere():
-        try:
-            crypten.mpc.get_default_provider()
-        except AggregationError as error:
-            refused.append(error)
-
-    use_dealer(client)
-    other = threading.Thread(target=elsewhere)
-    other.start()
-    other.join()
-    assert crypten.mpc.get_default_provider() is client
-    assert refused
-    use_dealer(None)
-    with pytest.raises(AggregationError):
-        crypten.mpc.get_default_provider()
+    ends[0][1].close()
+    assert deal({rank: end[0] for rank, end in enumerate(ends)}, TIMEOUT_S) == 0
+    with pytest.raises(ChannelBroken):
+        ends[1][1].receive(TIMEOUT_S)

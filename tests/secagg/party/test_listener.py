@@ -10,10 +10,11 @@ import time
 
 import pytest
 
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Peer, Policy
 from secagg.errors import SottoError
-from secagg.party.deployment import Peer, Policy, fingerprint
 from secagg.party.frames import ChannelBroken
-from secagg.party.keys import create_deployment
 from secagg.party.listener import COORDINATOR, Listener, listening_socket
 from secagg.party.tls import connect, tls_context
 from tests.secagg.party.in_threads import new_folder

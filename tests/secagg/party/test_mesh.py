@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from secagg.party.frames import Channel
-from secagg.party.mesh import Mesh, MeshBroken
-
-
-def meshes(parties, timeout_s=5):
-    ends = {rank: {} for rank in range(parties)}
-    for one, other in itertools.combinations(range(parties), 2):
-        a, b = socket.socketpair()
-        ends[one][other], ends[other][one] = Channel(a, timeout_s), Channel(b, timeout_s)
-    return [Mesh(rank, ends[rank], timeout_s) for rank in range(parties)]
+from secagg.party.mesh import MeshBroken
+from tests.secagg.party.joined import meshes
 
 
 @pytest.mark.parametrize("parties", [2, 3, 5])

@@ -19,7 +19,7 @@ from secagg.party.mesh import MeshBroken
 from secagg.party.norm_check import MAX_NORM_BOUND, dense_projections, norm_within, order_of, sketches
 from secagg.randomness import Keystream
 from secagg.sharing import expand, split
-from tests.secagg.party.test_dealer import TIMEOUT_S, channel_pair, meshes, together
+from tests.secagg.party.joined import TIMEOUT_S, channel_pair, meshes, together
 
 SOURCE = Keystream.system()
 REACH = 17

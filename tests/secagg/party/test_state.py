@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from secagg.envelopes import SealedMessage
 from secagg.party.frames import ChannelBroken, Frame
+from secagg.party.mesh import Mesh
 from secagg.party.state import State
 from tests.secagg.party.in_threads import Parties
 
@@ -48,7 +50,7 @@ def test_a_round_goes_from_open_to_closed_to_the_sum_and_is_forgotten(trio):
     assert len({answer.facts["digest"] for answer in answers}) == 1
     assert {bytes(answer.payload) for answer in answers[1:]} == {b""}
     assert states(trio) == {State.IDLE}
-    assert all(party._sum is None and not party._held for party in trio.parties)
+    assert all(party._round is None for party in trio.parties)
     for rank in range(len(trio.parties)):
         (opened,) = lines(trio, rank)
         assert (opened["kind"], opened["clients"]) == ("opened", [[0, 1], [2, 4]])
@@ -169,6 +171,19 @@ def test_a_party_keeps_to_its_own_policy_whatever_the_coordinator_asks(tmp_path)
     parties.end()
 
 
+def test_a_policy_of_more_clients_than_usual_holds_also_after_a_restart(tmp_path):
+    many = 2**20 + 5
+    for attempt in (0, 1):
+        parties = Parties(2, tmp_path, max_clients=many)
+        parties.run = "many"
+        spec = parties.spec(clients=range(many), attempt=attempt)
+        assert kinds(parties.open(spec)) == {"opened"}
+        parties.batch([parties.sealed(spec, tuple(range(many)), [1, 2, 3])])
+        assert [answer.facts["clients"] for answer in parties.close()] == [[[0, many]]] * 2
+        assert parties.total() == [1, 2, 3]
+        parties.end()
+
+
 @pytest.mark.parametrize(
     "spec", [None, [], ["run", 1], ["run", 1, 0, [[0, 4]], 2**60, 1, 1, 64, "", ["", 0.0, []], 0], 7]
 )
@@ -221,10 +236,33 @@ def test_parties_that_hold_different_clients_open_nothing(tmp_path):
     spec = parties.spec()
     parties.open(spec)
     parties.batch([parties.sealed(spec, 0, [1, 2, 3])])
-    parties.parties[0]._accepted.add(3)
+    parties.parties[0]._round.accepted.add(3)
     answers = parties.close()
     assert kinds(answers) == {"failed"}
     assert "holds other clients" in " ".join(answer.facts["reason"] for answer in answers)
+    parties.end()
+
+
+@pytest.mark.parametrize("nonsense", [None, 7, "x", [[1]], [{}], [b"a", b"a"], ["a"]], ids=repr)
+@pytest.mark.parametrize(("liar", "kind", "fact"), [(1, "have", "held"), (0, "settle", "everywhere")])
+def test_names_that_are_none_from_another_party_end_the_round_and_not_the_party(
+    tmp_path, monkeypatch, liar, kind, fact, nonsense
+):
+    honest = Mesh.send
+
+    def send(self, rank, sent, facts, *payload):
+        if self.rank == liar and sent == kind:
+            facts = {**facts, fact: nonsense}
+        return honest(self, rank, sent, facts, *payload)
+
+    monkeypatch.setattr(Mesh, "send", send)
+    parties = Parties(2, tmp_path)
+    spec = parties.spec()
+    parties.open(spec)
+    parties.batch([parties.sealed(spec, 0, [1, 2, 3])])
+    answer = parties.close()[1 - liar]
+    assert answer.kind == "failed"
+    assert re.search(f"party {liar} (is at|settled) another batch", answer.facts["reason"])
     parties.end()
 
 
@@ -262,9 +300,9 @@ def test_memory_of_a_party_does_not_grow_with_the_number_of_clients(tmp_path):
     parties.open(spec)
     for client in range(60):
         parties.batch([parties.sealed(spec, client, np.ones(1000))])
-        waiting = [part for parts in parties.parties[1]._held.values() for part in parts.values()]
+        waiting = [part for parts in parties.parties[1]._round.held.values() for part in parts.values()]
         assert sum(len(part.key) + len(part.body) for part in waiting) <= 32 * 60
-        assert sum(map(len, parties.parties[0]._intake._rooms)) == 8 * 1000
+        assert sum(map(len, parties.parties[0]._round.intake._rooms)) == 8 * 1000
     parties.close()
     assert parties.total() == [60] * 1000
     parties.end()

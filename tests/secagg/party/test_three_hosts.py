@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from secagg import ClientMessage, RoundSpec, SmpcAggregator
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Policy
 from secagg.errors import AggregationError, PartyFailure
-from secagg.party.deployment import Policy
-from secagg.party.keys import create_deployment
 from secagg.randomness import Keystream
 from secagg.sharing import split
 

@@ -12,15 +12,17 @@ import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from secagg.coordinator.local_daemons import LocalDaemons
+from secagg.deployment.terms import Deployment
 from secagg.errors import PartyFailure
-from secagg.party.deployment import Deployment
 from secagg.party.frames import Channel, ChannelBroken, Frame
-from secagg.party.process import LocalDaemons
 from secagg.party.tls import connect
 
-__all__ = ["PartyLinks"]
+__all__ = ["ANSWERS", "PartyLinks"]
 
 _POLL_S = 0.2
+# What a party answers to a question; or that it refuses, or has failed.
+ANSWERS = {"open": "opened", "close": "closed", "reveal": "sum"}
 _REFUSALS = ("below", "refused")
 _RETRY_S = 0.1
 # A listening socket outlives its daemon: whether somebody is behind it is looked at this often.
@@ -70,7 +72,7 @@ class PartyLinks:
         try:
             for rank in fresh:
                 self._channels[rank] = self._connect(rank)
-            self._collect(fresh, ("ready",))
+            self._collect(fresh, "ready")
         except BaseException:
             self.close()
             raise
@@ -91,12 +93,12 @@ class PartyLinks:
             self.close()  # interrupted: half a frame would garble all that follow
             raise
 
-    def ask(self, kind: str, facts: Mapping[str, Any], kinds: tuple[str, ...]) -> list[Frame]:
+    def ask(self, kind: str, facts: Mapping[str, Any]) -> list[Frame]:
         """Send a frame to every party and wait for every answer, by rank; a party that refuses answers for all.
 
         Args:
-            kind, facts: the question.
-            kinds: what an answer may be.
+            kind: of the question, one of `ANSWERS`.
+            facts: what it says.
 
         Returns:
             One frame of each party; or only that of a party that answered "below" or "refused".
@@ -107,7 +109,7 @@ class PartyLinks:
         try:
             for rank in range(len(self._deployment.parties)):
                 self.send(rank, kind, facts)
-            return self._collect(list(self._channels), kinds)
+            return self._collect(list(self._channels), ANSWERS[kind])
         except BaseException:
             # Also when the caller is interrupted: an answer left unread would pass for the next question's.
             self.close()
@@ -133,7 +135,7 @@ class PartyLinks:
                     self._fail([rank], str(error), end=True)
                 time.sleep(_RETRY_S)
 
-    def _collect(self, ranks: list[int], kinds: tuple[str, ...]) -> list[Frame]:
+    def _collect(self, ranks: list[int], answer: str) -> list[Frame]:
         """One frame of each party, by rank, while watching that none of them dies."""
         deadline = time.monotonic() + self._timeout_s
         heard: set[int] = set()
@@ -148,7 +150,7 @@ class PartyLinks:
                     heard.add(rank)
                     if frame.kind == "working":
                         deadline = time.monotonic() + self._timeout_s
-                elif frame.kind in kinds:
+                elif frame.kind == answer:
                     answers[rank] = frame
                 elif frame.kind in _REFUSALS:
                     return [frame]  # the others may be waiting for this one in vain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from secagg.randomness import Keystream
-from secagg.samplers import rounded_gaussian
+from secagg.rounded_gaussian import rounded_gaussian
 
 
 def test_the_rounded_gaussian_has_its_standard_deviation_and_whole_values():

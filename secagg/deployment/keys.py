@@ -1,15 +1,14 @@
-"""Private keys of a deployment: made once, kept in folders that only their owner can read, checked when loaded.
+"""Private keys of a deployment's members, read from folders that only their owner can read, and checked.
 
 Every member has a folder of its own: `certificate.pem` and `tls-key.pem` for the channels (parties, coordinator,
 dealer), `sealing-key.pem` for what clients seal to a party, `signing-key.pem` for what a client sends. Nothing here
-ever writes over a key, prints one, or puts one into `parties.yaml`.
+ever writes a key or prints one, and none is taken that others could have read.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from secagg.party.deployment import Deployment, Enrolment, Policy
-from secagg.party.deployment_checks import DeploymentError, fingerprint, read_certificate
-from secagg.party.deployment_file import save_deployment
-from secagg.party.new_keys import CERTIFICATE, SEALING_KEY, SIGNING_KEY, TLS_KEY, make_folder, new_keys
+from secagg.deployment.checks import DeploymentError, fingerprint, read_certificate
+from secagg.deployment.new_keys import CERTIFICATE, SEALING_KEY, SIGNING_KEY, TLS_KEY
+from secagg.deployment.terms import Deployment
 
 __all__ = [
-    "CoordinatorKeys",
-    "DealerKeys",
     "PartyKeys",
-    "create_deployment",
+    "TlsKeys",
     "load_coordinator_keys",
     "load_dealer_keys",
     "load_party_keys",
@@ -39,8 +35,8 @@ _MAX_KEY_BYTES = 2**16
 
 
 @dataclass(frozen=True)
-class CoordinatorKeys:
-    """What the coordinator proves itself with.
+class TlsKeys:
+    """What the coordinator, the dealer or a party proves itself with.
 
     Attributes:
         tls_certificate, tls_key: PEM files.
@@ -51,73 +47,14 @@ class CoordinatorKeys:
 
 
 @dataclass(frozen=True)
-class DealerKeys:
-    """What the dealer proves itself with.
-
-    Attributes:
-        tls_certificate, tls_key: PEM files.
-    """
-
-    tls_certificate: Path
-    tls_key: Path
-
-
-@dataclass(frozen=True)
-class PartyKeys:
+class PartyKeys(TlsKeys):
     """What a party proves itself with and opens its shares with.
 
     Attributes:
-        tls_certificate, tls_key: PEM files.
         sealing: private half of the party's sealing key.
     """
 
-    tls_certificate: Path
-    tls_key: Path
     sealing: X25519PrivateKey
-
-
-def create_deployment(
-    folder: Path,
-    addresses: Sequence[tuple[str, int]],
-    policy: Policy,
-    roster: Mapping[int, bytes] | None = None,
-    dealer: tuple[str, int] | None = None,
-) -> Deployment:
-    """Make all keys of a deployment on one machine: for trials and simulations.
-
-    Writes `folder/parties.yaml` and the private folders `party-0`, `party-1`, ..., `coordinator`, and where they apply
-    `cohort` and `dealer`. Whoever can read all of `folder` can read every client's message.
-
-    Args:
-        folder: made if it does not exist.
-        addresses: host and port of each party, by rank.
-        policy: limits of every round.
-        roster: client id -> Ed25519 public key, 32 bytes; None makes one key for a simulated cohort.
-        dealer: host and port of the dealer of random triples, if there is one.
-
-    Raises:
-        DeploymentError: if the deployment cannot be (nothing is written then), or anything that would be written
-            exists or cannot be written.
-    """
-    config = folder / "parties.yaml"
-    names = [f"party-{rank}" for rank in range(len(addresses))]
-    names += ["coordinator", *(["cohort"] if roster is None else []), *(["dealer"] if dealer else [])]
-    for path in (config, *(folder / name for name in names)):
-        if os.path.lexists(path):
-            raise DeploymentError(f"{path} exists and is not overwritten; name another folder or move it away")
-    made = {name: new_keys(name) for name in names}
-    deployment = Deployment(
-        parties=tuple(made[f"party-{rank}"].peer(address) for rank, address in enumerate(addresses)),
-        coordinator=made["coordinator"].certificate,
-        dealer=made["dealer"].peer(dealer) if dealer else None,
-        enrolment=Enrolment(made["cohort"].public) if roster is None else Enrolment(roster=roster),
-        policy=policy,
-    )
-    make_folder(folder, private=False)
-    for name in names:
-        made[name].write(folder / name)
-    save_deployment(deployment, config)
-    return deployment
 
 
 def load_party_keys(folder: Path, deployment: Deployment, rank: int) -> PartyKeys:
@@ -129,23 +66,23 @@ def load_party_keys(folder: Path, deployment: Deployment, rank: int) -> PartyKey
     peers = deployment.parties
     if not 0 <= rank < len(peers):
         raise DeploymentError(f"there is no party {rank} in this deployment; its parties are 0 to {len(peers) - 1}")
-    certificate, key = _tls(folder, peers[rank].certificate, f"party {rank}")
+    tls = _tls(folder, peers[rank].certificate, f"party {rank}")
     sealing: X25519PrivateKey = _private_key(folder / SEALING_KEY, X25519PrivateKey)
     if sealing.public_key().public_bytes_raw() != peers[rank].sealing_key:
         raise DeploymentError(f"{folder / SEALING_KEY} does not belong to party {rank}'s public key in the deployment")
-    return PartyKeys(certificate, key, sealing)
+    return PartyKeys(tls.tls_certificate, tls.tls_key, sealing)
 
 
-def load_coordinator_keys(folder: Path, deployment: Deployment) -> CoordinatorKeys:
+def load_coordinator_keys(folder: Path, deployment: Deployment) -> TlsKeys:
     """The coordinator's keys.
 
     Raises:
         DeploymentError: one sentence, if a file is missing, damaged, readable by others, or not the coordinator's.
     """
-    return CoordinatorKeys(*_tls(folder, deployment.coordinator, "the coordinator"))
+    return _tls(folder, deployment.coordinator, "the coordinator")
 
 
-def load_dealer_keys(folder: Path, deployment: Deployment) -> DealerKeys:
+def load_dealer_keys(folder: Path, deployment: Deployment) -> TlsKeys:
     """The dealer's keys.
 
     Raises:
@@ -154,7 +91,7 @@ def load_dealer_keys(folder: Path, deployment: Deployment) -> DealerKeys:
     """
     if deployment.dealer is None:
         raise DeploymentError("this deployment has no dealer; norm checks need one")
-    return DealerKeys(*_tls(folder, deployment.dealer.certificate, "the dealer"))
+    return _tls(folder, deployment.dealer.certificate, "the dealer")
 
 
 def load_signing_key(
@@ -182,8 +119,8 @@ def load_signing_key(
     return key
 
 
-def _tls(folder: Path, certificate: str, whose: str) -> tuple[Path, Path]:
-    """Paths of a certificate and its key, after checking that they are `whose`."""
+def _tls(folder: Path, certificate: str, whose: str) -> TlsKeys:
+    """A certificate and its key, after checking that they are `whose`."""
     shown, key_file = folder / CERTIFICATE, folder / TLS_KEY
     own = read_certificate(str(shown), _read(shown).decode(errors="replace"))
     if fingerprint(own.public_bytes(Encoding.PEM).decode()) != fingerprint(certificate):
@@ -191,7 +128,7 @@ def _tls(folder: Path, certificate: str, whose: str) -> tuple[Path, Path]:
     private: Ed25519PrivateKey = _private_key(key_file, Ed25519PrivateKey)
     if private.public_key() != own.public_key():
         raise DeploymentError(f"{key_file} does not belong to the certificate of {whose} beside it")
-    return shown, key_file
+    return TlsKeys(shown, key_file)
 
 
 def _private_key(path: Path, kind: Any) -> Any:

@@ -10,12 +10,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from secagg.party.deployment import Deployment, DeploymentError, Enrolment, Peer, Policy
-from secagg.party.deployment_checks import read_key, shown
-from secagg.party.strict_yaml import check_keys, check_mapping, kind, read_yaml, write_yaml
+from secagg.deployment.checks import DeploymentError, read_key, shown
+from secagg.deployment.strict_yaml import check_keys, check_mapping, kind, read_yaml, write_yaml
+from secagg.deployment.terms import Deployment, Enrolment, Peer, Policy
 
-__all__ = ["load_deployment", "peer_from_file", "peer_to_file", "read_roster", "save_deployment"]
+__all__ = ["PARTIES_FILE", "load_deployment", "peer_from_file", "peer_to_file", "read_roster", "save_deployment"]
 
+PARTIES_FILE = "parties.yaml"
 _VERSION = 1
 
 

@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from secagg.party.deployment import DeploymentError, Peer
-from secagg.party.strict_yaml import write_new
+from secagg.deployment.new_files import make_folder, write_new
+from secagg.deployment.terms import Peer
 
-__all__ = ["CERTIFICATE", "SEALING_KEY", "SIGNING_KEY", "TLS_KEY", "NewKeys", "make_folder", "new_keys"]
+__all__ = ["CERTIFICATE", "SEALING_KEY", "SIGNING_KEY", "TLS_KEY", "NewKeys", "new_keys"]
 
 CERTIFICATE, TLS_KEY = "certificate.pem", "tls-key.pem"
 SEALING_KEY, SIGNING_KEY = "sealing-key.pem", "signing-key.pem"
@@ -79,20 +79,6 @@ def new_keys(name: str) -> NewKeys:
         return NewKeys(files, certificate, b"")
     sealing = X25519PrivateKey.generate()
     return NewKeys({**files, SEALING_KEY: _pem(sealing)}, certificate, sealing.public_key().public_bytes_raw())
-
-
-def make_folder(path: Path, private: bool) -> None:
-    """Make a folder: a private one must be new, another may be there.
-
-    Raises:
-        DeploymentError: if it cannot be made, or is private and exists.
-    """
-    try:
-        path.mkdir(0o700 if private else 0o755, parents=True, exist_ok=not private)
-    except FileExistsError:
-        raise DeploymentError(f"{path} exists and is not overwritten; name another folder or move it away") from None
-    except OSError as error:
-        raise DeploymentError(f"{path} cannot be made: {error.strerror}") from None
 
 
 def _pem(key: Ed25519PrivateKey | X25519PrivateKey) -> bytes:

@@ -11,15 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
-from secagg.party.deployment import Peer, Policy, fingerprint
+from secagg.deployment.checks import fingerprint
+from secagg.deployment.keys import TlsKeys, load_coordinator_keys, load_dealer_keys, load_party_keys
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.terms import Peer, Policy
 from secagg.party.frames import ChannelBroken
-from secagg.party.keys import (
-    CoordinatorKeys,
-    create_deployment,
-    load_coordinator_keys,
-    load_dealer_keys,
-    load_party_keys,
-)
 from secagg.party.tls import accept, connect, tls_context
 
 ADDRESSES = [("127.0.0.1", 7000), ("127.0.0.1", 7001), ("party2.example", 7002)]
@@ -119,7 +115,7 @@ def test_a_members_key_cannot_make_certificates_that_others_take(folder, deploym
     (tmp_path / "chain.pem").write_bytes(signed.public_bytes(Encoding.PEM) + own.public_bytes(Encoding.PEM))
     (tmp_path / "key.pem").write_bytes(fresh.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     members = [peer.certificate for peer in deployment.parties]
-    minted = CoordinatorKeys(tmp_path / "chain.pem", tmp_path / "key.pem")
+    minted = TlsKeys(tmp_path / "chain.pem", tmp_path / "key.pem")
     seen, failure = handshake(load_party_keys(folder / "party-0", deployment, 0), members, minted, members, members[0])
     assert isinstance(seen, ChannelBroken)
     assert isinstance(failure, ChannelBroken)

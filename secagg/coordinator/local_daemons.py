@@ -1,6 +1,6 @@
 """Starting, watching and ending the daemons of one machine: every party, and the dealer if there is one.
 
-Each daemon is `python -m secagg.party.daemon` in a session of its own (Ctrl-C in the caller's terminal does not reach
+Each daemon is `python -m secagg.party` in a session of its own (Ctrl-C in the caller's terminal does not reach
 it). Its keys, its journal and its log are in a private folder that lives as long as this object, so that a daemon that
 died comes back with its memory of what was opened. The listening sockets belong to the caller and survive too.
 """
@@ -18,17 +18,16 @@ import tempfile
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import secagg
+from secagg.deployment.new_deployment import create_deployment
+from secagg.deployment.parties_file import PARTIES_FILE
+from secagg.deployment.terms import Deployment, Policy
 from secagg.errors import PartyFailure
-from secagg.party.deployment import Deployment, Policy
-from secagg.party.keys import create_deployment
 
-__all__ = ["PARTIES_FILE", "LocalDaemons", "local_policy"]
-
-PARTIES_FILE = "parties.yaml"
+__all__ = ["LocalDaemons", "local_policy"]
 
 # A process needs seconds to import torch and CrypTen, more on a loaded machine.
 _START_S = 180.0
@@ -154,7 +153,7 @@ class LocalDaemons:
         }
         listening = self._listening[rank].fileno()
         # -P: a file in the current folder must not stand in for a module.
-        command = [sys.executable, "-P", "-m", "secagg.party.daemon", "--config", str(self.folder / PARTIES_FILE)]
+        command = [sys.executable, "-P", "-m", "secagg.party", "--config", str(self.folder / PARTIES_FILE)]
         command += ["--rank", str(rank)] if rank < self._parties else ["--dealer"]
         command += ["--spool", str(self._spool)] if self._spool else []
         command += ["--listen-fd", str(listening), "--lifeline", str(theirs.fileno()), "--parent", str(os.getpid())]
@@ -175,7 +174,7 @@ class LocalDaemons:
 def local_policy(timeout_s: float, min_difference: int | None) -> Policy:
     """The policy of parties that the simulation starts for itself: n_min is the configuration's business."""
     # Whoever waits for a silent party gives up after the coordinator has named that party.
-    return replace(Policy(), n_min=1, min_difference=min_difference, timeout_s=2 * timeout_s)
+    return Policy(n_min=1, min_difference=min_difference, timeout_s=2 * timeout_s)
 
 
 def _signal_name(number: int) -> str:

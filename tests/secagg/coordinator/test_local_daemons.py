@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import itertools
 import os
 import signal
 import subprocess
@@ -20,19 +19,14 @@ import secagg
 from secagg import ClientMessage, RoundSpec, SmpcAggregator
 from secagg.errors import AggregationError
 from secagg.party.frames import Frame
-from secagg.randomness import Keystream
 from secagg.sharing import split
 from secagg.smpc import PartyFailure
-
-SOURCE = Keystream.system()
-NUMBERS = itertools.count()
-RUN = {"id": ""}
+from tests.secagg.rounds import RUN, SOURCE, new_run
 
 
 @pytest.fixture(autouse=True)
 def _own_run():
-    """No two tests share a run, because no round of a run is opened twice."""
-    RUN["id"] = f"run-{next(NUMBERS)}"
+    new_run()
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +101,8 @@ def test_parties_that_opened_different_sums_are_not_believed(group, monkeypatch)
     begin(group, 1)
     honest = group.members.links.ask
 
-    def ask(kind, facts, kinds):
-        answers = honest(kind, facts, kinds)
+    def ask(kind, facts):
+        answers = honest(kind, facts)
         if kind == "reveal":
             answers[2] = Frame("sum", {**answers[2].facts, "digest": bytes(32)})
         return answers
@@ -118,13 +112,32 @@ def test_parties_that_opened_different_sums_are_not_believed(group, monkeypatch)
         group.close()
 
 
+@pytest.mark.parametrize("nonsense", [{"digest": [1]}, {"digest": {}}, {"bytes": "many"}, {"bytes": [1]}], ids=repr)
+def test_answers_that_are_nonsense_stop_no_coordinator(group, monkeypatch, nonsense):
+    begin(group, 1)
+    honest = group.members.links.ask
+
+    def ask(kind, facts):
+        answers = honest(kind, facts)
+        if kind == "reveal":
+            answers[2] = Frame("sum", {**answers[2].facts, **nonsense})
+        return answers
+
+    monkeypatch.setattr(group.members.links, "ask", ask)
+    if "digest" in nonsense:
+        with pytest.raises(PartyFailure, match="different sums"):
+            group.close()
+    else:
+        assert group.close().total.tolist() == [1, 2, 3]
+
+
 def test_parties_that_agreed_on_different_clients_open_nothing(group, monkeypatch):
     begin(group, 1, (0, 1))
     honest, asked = group.members.links.ask, []
 
-    def ask(kind, facts, kinds):
+    def ask(kind, facts):
         asked.append(kind)
-        answers = honest(kind, facts, kinds)
+        answers = honest(kind, facts)
         answers[1] = Frame("closed", {"clients": [[0, 1]]})
         return answers
 

@@ -2,7 +2,7 @@
 
 Public data only: certificates, public keys, addresses, numbers. What cannot be (a party twice, a key of the wrong
 size, a certificate that could vouch for others) is refused here, whoever made it; files are read in
-`deployment_file`. Nothing here may ever hold a private key.
+`parties_file`. Nothing here may ever hold a private key.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from secagg.party.deployment_checks import (
+from secagg.deployment.checks import (
     DeploymentError,
     check_host,
     check_key,
@@ -24,11 +24,10 @@ from secagg.party.deployment_checks import (
     shown,
     whole,
 )
+from secagg.limits import DEFAULT_MAX_CLIENTS, MAX_CLIENTS, MAX_LENGTH
 
-__all__ = ["Deployment", "DeploymentError", "Enrolment", "Peer", "Policy", "fingerprint"]
+__all__ = ["Deployment", "Enrolment", "Peer", "Policy"]
 
-_MAX_LENGTH = 2**28  # messages.MAX_LENGTH; its module takes a second to import, and keys are made without it
-_MAX_CLIENTS = 2**24
 _MAX_TIMEOUT_S = 86_400.0
 
 
@@ -78,12 +77,12 @@ class Policy:
     n_min: int = 2
     min_difference: int | None = None
     timeout_s: float = 60.0
-    max_length: int = _MAX_LENGTH
-    max_clients: int = 2**20
+    max_length: int = MAX_LENGTH
+    max_clients: int = DEFAULT_MAX_CLIENTS
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "max_length", whole("max_length", self.max_length, 1, _MAX_LENGTH))
-        object.__setattr__(self, "max_clients", whole("max_clients", self.max_clients, 1, _MAX_CLIENTS))
+        object.__setattr__(self, "max_length", whole("max_length", self.max_length, 1, MAX_LENGTH))
+        object.__setattr__(self, "max_clients", whole("max_clients", self.max_clients, 1, MAX_CLIENTS))
         object.__setattr__(self, "n_min", whole("n_min", self.n_min, 1, self.max_clients))
         if self.min_difference is not None:
             least = whole("min_difference", self.min_difference, 1, self.max_clients)

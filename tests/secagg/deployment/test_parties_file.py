@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from secagg.party import strict_yaml
-from secagg.party.deployment import Deployment, DeploymentError, Enrolment, Policy
-from secagg.party.deployment_file import load_deployment, read_roster, save_deployment
-from secagg.party.new_keys import new_keys
-from secagg.party.strict_yaml import read_yaml, write_yaml
+from secagg.deployment import strict_yaml
+from secagg.deployment.checks import DeploymentError
+from secagg.deployment.new_keys import new_keys
+from secagg.deployment.parties_file import load_deployment, read_roster, save_deployment
+from secagg.deployment.strict_yaml import read_yaml, write_yaml
+from secagg.deployment.terms import Deployment, Enrolment, Policy
 
 PARTIES = tuple(new_keys(f"party-{rank}").peer(("127.0.0.1", 7000 + rank)) for rank in range(2))
 COORDINATOR = new_keys("coordinator").certificate

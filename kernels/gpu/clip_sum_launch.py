@@ -15,10 +15,10 @@ from kernels.chacha import key_tensors
 from kernels.clip_sum import MARGIN, ClipSum, GaussianNoise, certainly_inside, clip_weights, segment_count
 from kernels.gpu.clip_sum import clip_factors, clip_sum, clip_sum_integer, integer_squares
 
-__all__ = ["clip_and_sum_rows"]
+__all__ = ["clip_and_sum_launch"]
 
 
-def clip_and_sum_rows(
+def clip_and_sum_launch(
     grads: Tensor,
     squares: Tensor,
     clip_norm: float,

@@ -8,7 +8,6 @@ refused. It builds no object from what a file names: only the parser of PyYAML i
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -16,9 +15,10 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from secagg.party.deployment_checks import DeploymentError, shown
+from secagg.deployment.checks import DeploymentError, shown
+from secagg.deployment.new_files import write_new
 
-__all__ = ["MAX_BYTES", "check_keys", "check_mapping", "kind", "read_yaml", "write_new", "write_yaml"]
+__all__ = ["MAX_BYTES", "check_keys", "check_mapping", "kind", "read_yaml", "write_yaml"]
 
 MAX_BYTES = 128 * 2**20  # a roster of a million clients is 80
 _MAX_DEPTH = 6
@@ -62,28 +62,6 @@ def write_yaml(value: Mapping[str, Any], path: Path) -> None:
     """
     text = yaml.dump(dict(value), Dumper=_PlainDumper, sort_keys=False, allow_unicode=True)
     write_new(path, text.encode(), 0o644)
-
-
-def write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that does not exist yet, with these permissions at most, and see it onto the disk.
-
-    Raises:
-        DeploymentError: if it exists or cannot be written; nothing of it is left behind then.
-    """
-    try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:
-        raise DeploymentError(f"{path} exists and is not overwritten; name another or move it away") from None
-    except OSError as error:
-        raise DeploymentError(f"{path} cannot be written: {error.strerror}") from None
-    try:
-        with open(file, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise DeploymentError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def check_keys(section: Mapping[Any, Any], required: Collection[str], optional: Collection[str], where: str) -> None:

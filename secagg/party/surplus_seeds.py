@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from secagg.envelopes import combine_noise_shares
 from secagg.messages import RoundSpec
 from secagg.noise_removal import surplus_components
 from secagg.party.mesh import Mesh, MeshBroken
 from secagg.randomness import KEY_BYTES
+from secagg.xor_shares import xor_join
 
 __all__ = ["surplus_seeds"]
 
@@ -45,16 +45,11 @@ def surplus_seeds(
 
     own = part_for(mesh.rank)
     received = [own]
-    for other in mesh.others:
-        if mesh.rank < other:
-            mesh.send(other, "surplus", {}, part_for(other))
-        payload = bytes(mesh.receive(other, "surplus").payload)
-        if mesh.rank > other:
-            mesh.send(other, "surplus", {}, part_for(other))
-        if len(payload) != len(own):
+    for other, frame in mesh.exchange_each("surplus", {}, lambda other: [part_for(other)]).items():
+        if len(frame.payload) != len(own):
             raise MeshBroken(f"party {other} sent other noise shares than were asked for")
-        received.append(payload)
+        received.append(bytes(frame.payload))
     pieces = [[part[at : at + KEY_BYTES] for part in received] for at in range(0, len(own), KEY_BYTES)]
-    seeds = [combine_noise_shares(piece) for piece in pieces]
+    seeds = [xor_join(piece) for piece in pieces]
     each = len(wanted)
     return {client: seeds[each * i : each * (i + 1)] for i, client in enumerate(divided[mesh.rank])}

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secagg.party.deployment import Deployment, DeploymentError, Enrolment, Peer, Policy
-from secagg.party.deployment_checks import own_certificate, read_key, shown, whole
-from secagg.party.deployment_file import peer_from_file, peer_to_file
-from secagg.party.strict_yaml import check_keys, read_yaml, write_yaml
+from secagg.deployment.checks import DeploymentError, own_certificate, read_key, shown, whole
+from secagg.deployment.parties_file import peer_from_file, peer_to_file
+from secagg.deployment.strict_yaml import check_keys, read_yaml, write_yaml
+from secagg.deployment.terms import Deployment, Enrolment, Peer, Policy
 
 __all__ = [
     "Card",

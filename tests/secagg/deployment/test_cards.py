@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from secagg.party.cards import (
+from secagg.deployment.cards import (
     ClientCard,
     CohortCard,
     CoordinatorCard,
@@ -14,8 +14,9 @@ from secagg.party.cards import (
     load_card,
     save_card,
 )
-from secagg.party.deployment import DeploymentError, Enrolment, Policy
-from secagg.party.new_keys import new_keys
+from secagg.deployment.checks import DeploymentError
+from secagg.deployment.new_keys import new_keys
+from secagg.deployment.terms import Enrolment, Policy
 
 PARTIES = [PartyCard(rank, new_keys(f"party-{rank}").peer(("127.0.0.1", 7000 + rank))) for rank in range(3)]
 COORDINATOR = CoordinatorCard(new_keys("coordinator").certificate)

@@ -1,7 +1,7 @@
 """The coordinator's parties, whoever runs them: their terms, the keys to talk to them, connections, own processes.
 
 Either the folder of a deployment names parties that run elsewhere, or parties of its own are started on this machine
-with fresh keys for themselves, the coordinator and one simulated cohort of clients.
+with fresh keys for themselves, the coordinator and one simulated cohort of clients. No key of a party is read here.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from secagg.coordinator.links import PartyLinks
+from secagg.coordinator.local_daemons import LocalDaemons
+from secagg.deployment.keys import load_coordinator_keys, load_signing_key
+from secagg.deployment.parties_file import PARTIES_FILE, load_deployment
+from secagg.deployment.terms import Deployment
 from secagg.errors import AggregationError
-from secagg.party.deployment import Deployment
-from secagg.party.deployment_file import load_deployment
-from secagg.party.keys import load_coordinator_keys, load_signing_key
-from secagg.party.links import PartyLinks
-from secagg.party.process import PARTIES_FILE, LocalDaemons
 from secagg.party.tls import tls_context
 
 __all__ = ["Members", "load_cohort"]

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
+from secagg.deployment.checks import DeploymentError, fingerprint, read_address
+from secagg.deployment.new_keys import new_keys
+from secagg.deployment.terms import Deployment, Enrolment, Peer, Policy
 from secagg.errors import SottoError
-from secagg.messages import MAX_LENGTH
-from secagg.party.deployment import Deployment, DeploymentError, Enrolment, Peer, Policy, fingerprint
-from secagg.party.deployment_checks import read_address
-from secagg.party.new_keys import new_keys
+from secagg.limits import MAX_LENGTH
 
 PARTIES = tuple(new_keys(f"party-{rank}").peer(("127.0.0.1", 7000 + rank)) for rank in range(3))
 COORDINATOR = new_keys("coordinator").certificate
