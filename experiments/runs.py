@@ -27,7 +27,8 @@ from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import first_difference, load_config, load_yaml, save_config, to_dict
 from fl_core.engines.flower.exchange import Relay
 from fl_core.engines.local import LocalClients
-from fl_core.engines.round_loop import MessageSource, RoundLoop
+from fl_core.engines.message_source import MessageSource
+from fl_core.engines.round_loop import RoundLoop
 from fl_core.engines.worker_pool import WorkerPool
 from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger, LedgerHeader

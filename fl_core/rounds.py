@@ -7,7 +7,7 @@ says that the server adds the noise, and the hook (the ledger's entry) always ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from fl_core.adaptive_clipping import RoundClip, clip_of_round
 from fl_core.cohort import Contributions
 from fl_core.config import RunConfig
 from fl_core.privacy_plan import PrivacyPlan
-from secagg.aggregator import Aggregator
+from secagg.aggregator import Aggregator, BeforeOpening
 from secagg.envelopes import SealedMessage
 from secagg.errors import AggregationError
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
@@ -28,7 +28,6 @@ from secagg.sharing import split
 from secagg.xnoise import draw_components
 
 __all__ = [
-    "BeforeOpening",
     "attempt_stream",
     "begin_round",
     "clip_of",
@@ -39,8 +38,6 @@ __all__ = [
     "open_messages",
     "spec_of",
 ]
-
-BeforeOpening = Callable[[frozenset[int]], None]
 
 
 def spec_of(config: RunConfig, plan: PrivacyPlan, run: str, number: int, attempt: int, model: str) -> RoundSpec:

@@ -1,1 +1,1 @@
-"""Engines: what drives the rounds. `local` simulates every client in one process."""
+"""Engines: the round loop, and who brings it the clients' messages: this machine (`local`) or Flower's nodes."""

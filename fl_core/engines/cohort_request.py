@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fl_core.engines.round_loop import RoundRequest
+from fl_core.engines.message_source import RoundRequest
 from secagg.randomness import Keystream
 from secagg.wire import ids_of, ranges_of, spec_from_wire, spec_to_wire
 

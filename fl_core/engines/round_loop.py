@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,59 +19,24 @@ from fl_core.broadcast import broadcast_digest, frozen_digest
 from fl_core.budget import Budget, BudgetExhausted
 from fl_core.checkpoint import Checkpoint, save_checkpoint
 from fl_core.config import RunConfig
+from fl_core.engines.message_source import MessageSource, RoundRequest
 from fl_core.optimizers import OptimizerState, initial_state, server_step
 from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import PrivacyPlan, ledger_opening
 from fl_core.round_report import RoundReport
-from fl_core.rounds import BeforeOpening, attempt_stream, spec_of
+from fl_core.rounds import attempt_stream, spec_of
 from fl_core.run_folder import RunFolder, StorageError
 from fl_core.sampling import poisson_coin
 from fl_core.task import WHOLE, FederatedTask
 from fl_core.tracking import RunTracker, outside_trackers, simulated
 from secagg.aggregator import Aggregator
 from secagg.errors import AggregationError, PartyFailure
-from secagg.messages import RoundSpec, RoundSum
+from secagg.messages import RoundSum
 from secagg.openings import OpeningRefused
 from secagg.randomness import Keystream
 from secagg.round_state import BelowMinimum
 
-__all__ = ["MessageSource", "RoundLoop", "RoundRequest"]
-
-
-@dataclass(frozen=True)
-class RoundRequest:
-    """What the clients of one attempt at a round are asked for.
-
-    Attributes:
-        spec: the round, as the aggregator opens it.
-        present: clients that are there.
-        theta: broadcast adapter `[p]`; the task's model holds it.
-        clip_norm: adaptive clipping's norm of this round; None with fixed clipping.
-        stream: simulated randomness of this attempt; the client `i` of a simulation draws from its child.
-    """
-
-    spec: RoundSpec
-    present: list[int]
-    theta: Tensor
-    clip_norm: float | None
-    stream: Keystream
-
-
-class MessageSource(Protocol):
-    """Where the messages of a round come from."""
-
-    refused: int  # clients that sent something in the last round that is not in its sum, as far as the source knows
-
-    def open_sum(self, request: RoundRequest, aggregator: Aggregator, before_opening: BeforeOpening) -> RoundSum:
-        """Open the round, hand in every client's message, close it.
-
-        Raises:
-            AggregationError, OpeningRefused: as `Aggregator.open_round` and `Aggregator.close`; the round's shares
-                are discarded.
-        """
-
-    def row(self) -> dict[str, float]:
-        """What a simulation saw of the last round, for the run folder alone; a deployment sees nothing."""
+__all__ = ["RoundLoop"]
 
 
 class RoundLoop:

@@ -335,7 +335,7 @@ def test_the_opened_sum_has_the_noise_of_the_ledger_in_every_coordinate(tmp_path
     config = tiny_config(ADAPTIVE, "federation.rounds=400", "server.learning_rate=1e-9")
     sums = []
 
-    from fl_core.engines import cohort_work, local, round_loop
+    from fl_core.engines import cohort_work, round_loop
 
     def zeros(task, theta, clients, streams, config, clip, diagnostics, summed):
         from fl_core.cohort import Contributions
@@ -343,13 +343,13 @@ def test_the_opened_sum_has_the_noise_of_the_ledger_in_every_coordinate(tmp_path
         return Contributions(tuple(clients), np.zeros((1 if summed else len(clients), len(theta) + 1), np.int64))
 
     monkeypatch.setattr(cohort_work, "cohort_contributions", zeros)
-    stepped = local.LocalEngine._step
+    stepped = round_loop.RoundLoop._step
 
     def keep(self, number, opened):
         sums.append(np.array(opened.total))
         stepped(self, number, opened)
 
-    monkeypatch.setattr(local.LocalEngine, "_step", keep)
+    monkeypatch.setattr(round_loop.RoundLoop, "_step", keep)
     monkeypatch.setattr(round_loop, "unmoved_weights", lambda *_: [])
     _, engine = run_tiny(tmp_path / "run", config)
     drawn = np.stack(sums) / engine.plan.noise.sum_std(8)

@@ -16,9 +16,9 @@ from torch import Tensor
 from fl_core.config import RunConfig
 from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN, Facts, Questions, Refusal, Relay, take, terms_of
 from fl_core.engines.flower.shim import PREFIX
-from fl_core.engines.round_loop import RoundRequest
-from fl_core.rounds import BeforeOpening, begin_round
-from secagg.aggregator import Aggregator
+from fl_core.engines.message_source import RoundRequest
+from fl_core.rounds import begin_round
+from secagg.aggregator import Aggregator, BeforeOpening
 from secagg.envelopes import SealedMessage
 from secagg.errors import AggregationError, PartyFailure
 from secagg.messages import RoundSum

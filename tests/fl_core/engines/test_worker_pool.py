@@ -12,7 +12,7 @@ import torch
 from fl_core.adapters import flat_adapter
 from fl_core.engines import worker_pool
 from fl_core.engines.cohort_request import CohortRequest, request_from_wire, request_to_wire
-from fl_core.engines.round_loop import RoundRequest
+from fl_core.engines.message_source import RoundRequest
 from fl_core.engines.worker_link import LinkBroken
 from fl_core.engines.worker_pool import WorkerPool
 from fl_core.privacy_plan import plan_privacy
