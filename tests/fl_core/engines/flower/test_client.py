@@ -16,7 +16,7 @@ from secagg.party.deployment import Policy
 from secagg.party.keys import create_deployment
 from secagg.party.new_keys import new_keys
 from secagg.sharing import combine, expand
-from tests.fl_core.flower.nodes import flower_config
+from tests.fl_core.engines.flower.nodes import flower_config
 from tests.fl_core.tiny import tiny_task
 
 ADDRESSES = [("127.0.0.1", 7000 + rank) for rank in range(3)]

@@ -15,7 +15,7 @@ from fl_core.tracking import read_metrics
 from secagg.envelopes import part_bytes
 from secagg.errors import AggregationError
 from secagg.smpc import SmpcAggregator
-from tests.fl_core.flower.nodes import PatientRelay, Relay, client_nodes, flower_config, run_rounds
+from tests.fl_core.engines.flower.nodes import PatientRelay, Relay, client_nodes, flower_config, run_rounds
 
 FIVE = {"clients": 5, "rounds": 3, "n_min": 3, "sample_rate": 0.5}
 

@@ -15,7 +15,7 @@ import pytest
 
 from fl_core.tracking import read_metrics
 from secagg.smpc import SmpcAggregator
-from tests.fl_core.flower.nodes import flower_config, run_rounds
+from tests.fl_core.engines.flower.nodes import flower_config, run_rounds
 from tests.fl_core.tiny import tiny_task
 
 pytestmark = [
@@ -25,8 +25,10 @@ pytestmark = [
     ),
 ]
 
-ROOT = Path(__file__).resolve().parents[3]
-BY_ITSELF = "import sys; from tests.fl_core.flower.test_simulation import never, run; run(sys.argv[1], never, 600)"
+ROOT = Path(__file__).resolve().parents[4]
+BY_ITSELF = (
+    "import sys; from tests.fl_core.engines.flower.test_simulation import never, run; run(sys.argv[1], never, 600)"
+)
 
 
 def never(config):

@@ -10,7 +10,7 @@ import pytest
 
 from fl_core.engines.flower.answers import AnswerBook, answers_allowed
 from fl_core.engines.flower.exchange import Refusal
-from tests.fl_core.flower.nodes import flower_config
+from tests.fl_core.engines.flower.nodes import flower_config
 
 
 def count(path, times, allowed, terms="t", run="r"):
