@@ -8,6 +8,7 @@ says that the server adds the noise, and the hook (the ledger's entry) always ru
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from secagg.xnoise import draw_components
 
 __all__ = [
     "attempt_stream",
-    "begin_round",
+    "begun_round",
     "clip_of",
     "cohort_messages",
     "joint_message",
@@ -155,14 +156,10 @@ def open_messages(
         OpeningRefused: if this sum would differ too little from an earlier one; the round's shares are discarded.
         AggregationError: if the sum could not be opened; the round's shares are discarded.
     """
-    begin_round(aggregator, spec)
-    try:
+    with begun_round(aggregator, spec):
         for message in messages:
             aggregator.submit(message)
         opened = aggregator.close(before_opening)
-    except BaseException:
-        aggregator.abort()
-        raise
     return _with_server_noise(opened, noise, spec.length, server)
 
 
@@ -182,8 +179,7 @@ def open_joint_sum(
     Arguments as `open_messages`, with contributions in grid steps in place of messages, and one keystream for all
     clients' noise; noise in components cannot be drawn jointly.
     """
-    begin_round(aggregator, spec)
-    try:
+    with begun_round(aggregator, spec):
         joint: NDArray[np.int64] = np.zeros(spec.length, dtype=np.int64)
         clients: list[int] = []
         for part in parts:
@@ -195,14 +191,12 @@ def open_joint_sum(
             shares = split(joint, aggregator.parties, simulation.child("shares"), spec.bits)
             aggregator.submit(ClientMessage(spec.run, spec.round, spec.attempt, tuple(clients), shares))
         opened = aggregator.close(before_opening)
-    except BaseException:
-        aggregator.abort()
-        raise
     return _with_server_noise(opened, noise, spec.length, server)
 
 
-def begin_round(aggregator: Aggregator, spec: RoundSpec) -> None:
-    """Open the round at the aggregator.
+@contextmanager
+def begun_round(aggregator: Aggregator, spec: RoundSpec) -> Iterator[None]:
+    """Open the round at the aggregator for the block, which submits and closes; an error in it discards all shares.
 
     Raises:
         AggregationError: if it cannot be opened, or the aggregator refuses it.
@@ -212,6 +206,11 @@ def begin_round(aggregator: Aggregator, spec: RoundSpec) -> None:
     except OpeningRefused as refusal:
         # Not about this round's clients, which nobody knows yet: the next round would be refused too.
         raise AggregationError(f"round {spec.round} was refused before it began: {refusal}") from None
+    try:
+        yield
+    except BaseException:
+        aggregator.abort()
+        raise
 
 
 def _add_own_noise(vector: NDArray[np.int64], noise: NoisePlan, own: Keystream) -> tuple[bytes, ...]:

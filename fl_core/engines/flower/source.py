@@ -17,7 +17,7 @@ from fl_core.config import RunConfig
 from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN, Facts, Questions, Refusal, Relay, take, terms_of
 from fl_core.engines.flower.shim import PREFIX
 from fl_core.engines.message_source import RoundRequest
-from fl_core.rounds import begin_round
+from fl_core.rounds import begun_round
 from secagg.aggregator import Aggregator, BeforeOpening
 from secagg.envelopes import SealedMessage
 from secagg.errors import AggregationError, PartyFailure
@@ -81,8 +81,7 @@ class FlowerClients:
         if spooled and self._missing_ranks():
             self._discover(lambda: not self._missing_ranks())
             self._require_ranks(PartyFailure)
-        begin_round(aggregator, request.spec)
-        try:
+        with begun_round(aggregator, request.spec):
             sent: list[SealedMessage] = []
             for message in self._messages(request):
                 if spooled or self._submit(message):
@@ -90,9 +89,6 @@ class FlowerClients:
             if spooled and sent:
                 self._aggregator.submit_spooled(self._spool(request, sent))
             opened = aggregator.close(before_opening)
-        except BaseException:
-            aggregator.abort()
-            raise
         self.refused += len({client for message in sent for client in message.clients} - opened.clients)
         return opened
 
