@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from fl_core.config import LoraSettings
-from fl_core.run_folder import StorageError, storage_errors, write_atomically
+from fl_core.storage import StorageError, storage_errors, write_atomically
 from secagg.errors import SottoError
 
 __all__ = [

@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fl_core.optimizers import OptimizerState
-from fl_core.run_folder import StorageError, write_atomically
+from fl_core.storage import StorageError, write_atomically
 
 __all__ = ["Checkpoint", "latest_checkpoint", "save_checkpoint"]
 

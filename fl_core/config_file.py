@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_check import check
-from fl_core.run_folder import write_atomically
+from fl_core.storage import write_atomically
 
 __all__ = ["first_difference", "load_config", "load_yaml", "merge_into", "parse_config", "save_config", "to_dict"]
 

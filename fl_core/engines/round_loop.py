@@ -25,8 +25,9 @@ from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import PrivacyPlan, ledger_opening
 from fl_core.round_report import RoundReport
 from fl_core.rounds import attempt_stream, spec_of
-from fl_core.run_folder import RunFolder, StorageError
+from fl_core.run_folder import RunFolder
 from fl_core.sampling import poisson_coin
+from fl_core.storage import StorageError
 from fl_core.task import WHOLE, FederatedTask
 from fl_core.tracking import RunTracker, outside_trackers, simulated
 from secagg.aggregator import Aggregator

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fl_core.run_folder import StorageError, storage_errors, write_atomically
+from fl_core.storage import StorageError, storage_errors, write_atomically
 
 __all__ = ["MetricsFile", "read_metrics"]
 

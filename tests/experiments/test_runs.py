@@ -12,7 +12,7 @@ from experiments import figures, runs
 from experiments.runs import _refuse_difference, _refuse_other_run
 from fl_core.config import ConfigError
 from fl_core.config_file import save_config
-from fl_core.run_folder import StorageError
+from fl_core.storage import StorageError
 from tests.fl_core.privacy.test_ledger import HEADER
 from tests.fl_core.tiny import tiny_config, tiny_task
 

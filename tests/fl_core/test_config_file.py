@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_check import _MIN_CLIP_NORM
 from fl_core.config_file import first_difference, load_config, merge_into, parse_config, save_config, to_dict
-from fl_core.run_folder import StorageError
+from fl_core.storage import StorageError
 from kernels.clip_sum import MIN_CLIP_NORM
 
 GOOD = {"privacy": {"epsilon": 2.0}}

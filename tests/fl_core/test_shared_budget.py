@@ -17,7 +17,7 @@ from fl_core.budget_folder import Terms, create_budget, registers, spending
 from fl_core.privacy.joint import add_up
 from fl_core.privacy.ledger import Ledger, LedgerError, read_ledger
 from fl_core.privacy_plan import ledger_header, ledger_opening, plan_privacy
-from fl_core.run_folder import StorageError
+from fl_core.storage import StorageError
 from fl_core.task import Protected
 from secagg.errors import SottoError
 from tests.fl_core.tiny import run_tiny, tiny_config

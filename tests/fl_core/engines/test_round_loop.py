@@ -14,7 +14,7 @@ import torch
 from fl_core.adapters import flat_adapter
 from fl_core.checkpoint import latest_checkpoint
 from fl_core.privacy.ledger import LedgerError, history, read_ledger, summary
-from fl_core.run_folder import StorageError
+from fl_core.storage import StorageError
 from fl_core.tracking import MetricsFile, read_metrics
 from secagg import PlaintextAggregator, SmpcAggregator
 from secagg.errors import AggregationError, SottoError

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_core.engines import round_loop
-from fl_core.run_folder import RunFolder, StorageError
+from fl_core.run_folder import RunFolder
+from fl_core.storage import StorageError
 from fl_core.tracking import RunTracker, public, read_metrics, simulated
 from fl_core.tracking.tracker import Outside
 from tests.fl_core.tiny import run_tiny, tiny_config
