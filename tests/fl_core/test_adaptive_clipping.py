@@ -26,7 +26,7 @@ from fl_core.adaptive_clipping import (
 from fl_core.checkpoint import latest_checkpoint, save_checkpoint
 from fl_core.cohort import Diagnostics, cohort_contributions
 from fl_core.config import PrivacyConfig
-from fl_core.config_check import _FARTHEST
+from fl_core.config_check import privacy as privacy_check
 from fl_core.privacy.ledger import read_ledger, summarise_ledger
 from fl_core.privacy_plan import plan_privacy
 from fl_core.tracking import read_metrics
@@ -376,5 +376,5 @@ def test_impossible_settings_are_refused_in_a_sentence(overrides, sentence):
 
 
 def test_the_smallest_first_norm_may_fall_to_the_kernels_smallest():
-    assert _FARTHEST == FARTHEST
+    assert privacy_check.FARTHEST == FARTHEST
     tiny_config(ADAPTIVE, "privacy.clip_norm=1.001e-6", "privacy.scale_bits=40")

@@ -1,49 +1,30 @@
-"""Which settings of the engines are possible, and what each engine cannot do.
-
-Part of `fl_core.config_check`; gives nothing, or has one sentence said.
-"""
+"""How the engines use machines and time, and what the Flower engine cannot do."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 from fl_core.config import RunConfig
+from fl_core.config_check.refusals import Need, need_all, positive
 
 __all__ = ["check_engines"]
 
-_Need = Callable[[bool, str, object, str], None]
 
-
-def check_engines(config: RunConfig, need: _Need) -> None:
-    """Refuse values of the sections engine and flower.
-
-    Args:
-        config: the whole configuration.
-        need: refuses unless its first argument holds: condition, key, value, what is allowed.
-    """
+def check_engines(config: RunConfig, need: Need) -> None:
+    """Refuse values of the sections engine and flower."""
     e = config.engine
-    for key, value, allowed in (
-        ("engine.name", e.name, ("local", "flower")),
-        ("engine.device", e.device, ("auto", "cpu", "cuda")),
-        ("engine.features", e.features, ("disk", "memory")),
-        ("flower.relay", config.flower.relay, ("coordinator", "aggregators")),
-    ):
-        need(value in allowed, key, repr(value), ", ".join(allowed))
-    need(_positive(e.features_gib), "engine.features_gib", e.features_gib, "a number above 0")
+    need(positive(e.features_gib), "engine.features_gib", e.features_gib, "a number above 0")
     need(e.batch_size >= 1, "engine.batch_size", e.batch_size, "1 or more")
     need(e.cohort_size is None or e.cohort_size >= 1, "engine.cohort_size", e.cohort_size, "1 or more, or null")
     need(1 <= e.workers <= 1024, "engine.workers", e.workers, "1 to 1024")
-    need(_positive(e.cohort_gib), "engine.cohort_gib", e.cohort_gib, "a number above 0")
+    need(positive(e.cohort_gib), "engine.cohort_gib", e.cohort_gib, "a number above 0")
     need(e.eval_every >= 1, "engine.eval_every", e.eval_every, "1 or more")
     need(e.checkpoint_every >= 1, "engine.checkpoint_every", e.checkpoint_every, "1 or more")
     need(e.threads is None or e.threads >= 1, "engine.threads", e.threads, "1 or more")
     _check_flower(config, need)
 
 
-def _check_flower(config: RunConfig, need: _Need) -> None:
+def _check_flower(config: RunConfig, need: Need) -> None:
     """Settings of the Flower engine, and what it cannot do."""
-    w, f, a = config.flower, config.federation, config.aggregation
+    w, f = config.flower, config.federation
     need(
         w.nodes is None or 1 <= w.nodes <= f.clients,
         "flower.nodes",
@@ -51,14 +32,14 @@ def _check_flower(config: RunConfig, need: _Need) -> None:
         f"1 to federation.clients ({f.clients}), or null for one a client",
     )
     for key, value in (("timeout_s", w.timeout_s), ("connect_s", w.connect_s), ("settle_s", w.settle_s)):
-        need(_positive(value), f"flower.{key}", value, "seconds above 0")
+        need(positive(value), f"flower.{key}", value, "seconds above 0")
     need(w.answers is None or w.answers >= 1, "flower.answers", w.answers, "1 or more, or null")
     if config.engine.name != "flower":
         return
-    for possible, because, instead in (
+    conditions = (
         (
-            a.backend == "smpc",
-            f"aggregation.backend is {a.backend}",
+            config.aggregation.backend == "smpc",
+            f"aggregation.backend is {config.aggregation.backend}",
             "aggregation.backend smpc (ServerApp and SuperLink relay every message and must not read any)",
         ),
         (
@@ -76,9 +57,5 @@ def _check_flower(config: RunConfig, need: _Need) -> None:
             f"engine.workers is {config.engine.workers}",
             "engine.workers 1 (its clients compute on SuperNodes)",
         ),
-    ):
-        need(possible, "engine.name", f"'flower' while {because}", f"local, or {instead}")
-
-
-def _positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
+    )
+    need_all(need, "engine.name", "'flower'", "local", conditions)
