@@ -33,12 +33,19 @@ __all__ = ["Contributions", "Diagnostics", "cohort_contributions", "refuse_mixed
 
 @dataclass
 class Diagnostics:
-    """What a simulation can see and a deployment cannot; for the researcher's eyes, never part of a message."""
+    """What a simulation can see and a deployment cannot; for the researcher's eyes, never part of a message.
+
+    Attributes:
+        samples: contributions that took part: records with unit example, clients with unit client.
+        clipped, nonfinite: how many of them were.
+        loss_sum, losses: sum of the records' finite losses, and how many these are; none are known with unit client.
+    """
 
     samples: int = 0
     clipped: int = 0
     nonfinite: int = 0
     loss_sum: float = 0.0
+    losses: int = 0
 
     def add(self, other: Diagnostics) -> None:
         """Count another cohort's too."""
@@ -46,17 +53,14 @@ class Diagnostics:
         self.clipped += other.clipped
         self.nonfinite += other.nonfinite
         self.loss_sum += other.loss_sum
+        self.losses += other.losses
 
     def row(self) -> dict[str, float]:
-        """For the simulation's part of a round's metrics; empty if no record took part."""
+        """For the simulation's part of a round's metrics; empty if nothing took part, no loss if none is known."""
         if not self.samples:
             return {}
-        return {
-            "samples": self.samples,
-            "clipped": self.clipped / self.samples,
-            "nonfinite": self.nonfinite,
-            "loss": self.loss_sum / self.samples,
-        }
+        row = {"samples": self.samples, "clipped": self.clipped / self.samples, "nonfinite": self.nonfinite}
+        return {**row, "loss": self.loss_sum / self.losses} if self.losses else row
 
 
 @dataclass(frozen=True)
@@ -217,4 +221,6 @@ def _count(diagnostics: Diagnostics, samples: int, clipped: int, nonfinite: int,
     diagnostics.samples += samples
     diagnostics.clipped += clipped
     diagnostics.nonfinite += nonfinite
-    diagnostics.loss_sum += float(losses.nan_to_num(0.0, 0.0, 0.0).sum())
+    finite = losses[losses.isfinite()]
+    diagnostics.loss_sum += float(finite.sum())
+    diagnostics.losses += len(finite)

@@ -134,3 +134,16 @@ def test_a_batch_without_ids_is_refused():
     model, _, _ = build("llama all linear")
     with pytest.raises(SottoError, match="needs input_ids"):
         CausalLmLoss().of_model(model, {"tokens": torch.zeros(1, 2)})
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_the_sum_is_the_mean_times_each_sequences_own_tokens_and_nothing_else_is_taken_for_the_mean(logits):
+    model, inputs, _ = build("llama all linear")
+    tokens = inputs["attention_mask"][:, 1:].sum(1)
+    means, sums = (
+        loss(model(**inputs), inputs) if logits else loss.of_model(model, inputs)
+        for loss in (CausalLmLoss(), CausalLmLoss("sum"))
+    )
+    torch.testing.assert_close(sums, means * tokens)
+    with pytest.raises(SottoError, match="reduction is 'none'; allowed: 'mean', 'sum'"):
+        CausalLmLoss("none")
