@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_core.adaptive_clipping import RoundClip, signed_bits
-from fl_core.client import local_updates
 from fl_core.client_gradients import bytes_of_sample, refuse_mixed_clients
 from fl_core.cohort_size import samples_together
 from fl_core.config import RunConfig
+from fl_core.local_training import local_updates
 from fl_core.private_gradient import PrivateGradient
 from fl_core.sampling import poisson_coin, poisson_sample
 from fl_core.task import FederatedTask

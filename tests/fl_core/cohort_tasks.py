@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from experiments.models import Cnn, CnnConfig
 from fl_core.adapters import flat_adapter, load_flat_adapter
 from fl_core.causal_lm import CausalLmLoss
-from fl_core.client import local_updates
 from fl_core.config import ClientConfig
+from fl_core.local_training import local_updates
 from fl_core.task import FederatedTask
 from secagg.randomness import Keystream
 from tests.fl_core.lora_models import lora_model

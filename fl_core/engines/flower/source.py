@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from fl_core.config import RunConfig
+from fl_core.engines.flower.aggregator import PREFIX
 from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN, Facts, Questions, Refusal, Relay, take, terms_of
-from fl_core.engines.flower.shim import PREFIX
 from fl_core.engines.message_source import RoundRequest
 from fl_core.rounds import begun_round
 from secagg.aggregator import Aggregator, BeforeOpening
@@ -46,7 +46,7 @@ class FlowerClients:
         self._deployment = aggregator.deployment.digest.hex()
         self._terms = terms_of(config, aggregator.deployment.digest)
         self._clients: dict[int, list[int]] = {}  # node -> its clients
-        self._shims: dict[int, int] = {}  # node -> rank of its party
+        self._ranks: dict[int, int] = {}  # node -> rank of its party
         self._said: set[str] = set()
         self.refused = 0
 
@@ -152,7 +152,7 @@ class FlowerClients:
             SpooledParts(f"{name}.{rank}", 0, tuple(len(message.parts[rank]) for message in messages))
             for rank in range(self._aggregator.parties)
         ]
-        nodes = self._shim_nodes()
+        nodes = self._aggregator_nodes()
         questions: dict[int, tuple[str, Facts]] = {
             nodes[rank]: (
                 RELAY,
@@ -169,13 +169,13 @@ class FlowerClients:
         taken = set()
         for node, answer in self._relay.ask(questions, patience):
             if answer is not None and answer.get("taken") == len(messages):
-                taken.add(self._shims[node])
+                taken.add(self._ranks[node])
             else:
-                self._say(f"the aggregator node of party {self._shims[node]}: {_reason(answer)}")
+                self._say(f"the aggregator node of party {self._ranks[node]}: {_reason(answer)}")
         lost = [rank for rank in range(self._aggregator.parties) if rank not in taken]
         if lost:
             for rank in lost:  # whoever comes back says who it is
-                self._shims.pop(nodes.get(rank, -1), None)
+                self._ranks.pop(nodes.get(rank, -1), None)
             named = " and ".join(map(str, lost))
             raise PartyFailure(f"the aggregator node of party {named} did not take its parts; the round is lost")
         return places
@@ -189,12 +189,12 @@ class FlowerClients:
     def _missing_ranks(self) -> list[int]:
         if self._config.flower.relay != "aggregators":
             return []
-        return [rank for rank in range(self._aggregator.parties) if rank not in self._shim_nodes()]
+        return [rank for rank in range(self._aggregator.parties) if rank not in self._aggregator_nodes()]
 
-    def _shim_nodes(self) -> dict[int, int]:
+    def _aggregator_nodes(self) -> dict[int, int]:
         """Party's rank -> its node, among those that are connected."""
         here = set(self._relay.nodes())
-        return {rank: node for node, rank in self._shims.items() if node in here}
+        return {rank: node for node, rank in self._ranks.items() if node in here}
 
     def _owners(self) -> dict[int, int]:
         """Client -> its node, among those that are connected; the first that said so."""
@@ -206,7 +206,7 @@ class FlowerClients:
         return owners
 
     def _strangers(self) -> list[int]:
-        return [node for node in self._relay.nodes() if node not in self._clients and node not in self._shims]
+        return [node for node in self._relay.nodes() if node not in self._clients and node not in self._ranks]
 
     def _discover(self, enough: Callable[[], bool], acceptable: Callable[[], bool] = lambda: False) -> None:
         """Ask every node that has not said so who it is, and whoever comes; no longer than `flower.connect_s`.
@@ -245,7 +245,7 @@ class FlowerClients:
                 rank = take(answer, "rank", int)
                 if take(answer, "deployment", str) != self._deployment:
                     raise Refusal(f"an aggregator node of party {rank} of another deployment")
-                self._shims[node] = rank
+                self._ranks[node] = rank
                 return
             if take(answer, "terms", str) != self._terms:
                 raise Refusal("a node with another configuration or deployment than the ServerApp's")

@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 
+from fl_core.engines.flower.aggregator import AggregatorNode, AggregatorSettings
 from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN
-from fl_core.engines.flower.shim import AggregatorNode, AggregatorSettings
 from fl_core.privacy.ledger import read_ledger
 from fl_core.rounds import spec_of
 from fl_core.tracking import read_metrics
@@ -230,7 +230,7 @@ def test_nodes_with_other_terms_or_strange_answers_are_left_out(tmp_path, aggreg
     assert any("client 2 is claimed by two nodes" in note for note in notes)
 
 
-def shims(aggregator, spool):
+def aggregator_nodes(aggregator, spool):
     parties = aggregator.members.daemons.folder / "parties.yaml"
     return {200 + rank: AggregatorNode(AggregatorSettings(parties, rank, spool)) for rank in range(3)}
 
@@ -238,7 +238,7 @@ def shims(aggregator, spool):
 def test_aggregator_nodes_bring_the_same_parts_to_the_parties(tmp_path, aggregator, spool):
     config = flower_config("flower.relay=aggregators")
     _, local = run_rounds(tmp_path / "local", config, aggregator)
-    relay = Relay({**client_nodes(config, aggregator), **shims(aggregator, spool)})
+    relay = Relay({**client_nodes(config, aggregator), **aggregator_nodes(aggregator, spool)})
     _, flower = run_rounds(tmp_path / "flower", config, aggregator, relay)
     assert flower.state.theta.numpy().tobytes() == local.state.theta.numpy().tobytes()
     assert len(list(spool.iterdir())) == 3, "files of earlier rounds are removed"
@@ -255,7 +255,7 @@ def test_an_aggregator_node_that_fails_costs_an_attempt(tmp_path, aggregator, sp
             return fault
         return answer
 
-    relay = Relay({**client_nodes(config, aggregator), **shims(aggregator, spool)}, change)
+    relay = Relay({**client_nodes(config, aggregator), **aggregator_nodes(aggregator, spool)}, change)
     run_rounds(tmp_path / "run", config, aggregator, relay)
     assert failed
     assert survivors(tmp_path / "run") == [4, 4]

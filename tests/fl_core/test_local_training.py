@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fl_core.adapters import flat_adapter, load_flat_adapter
-from fl_core.client import passes
 from fl_core.config import ClientConfig
 from fl_core.frozen_prefix import PREFIX_STATES, frozen_prefix
+from fl_core.local_training import passes
 from tests.fl_core.cohort_tasks import (
     CASES,
     SIZES,

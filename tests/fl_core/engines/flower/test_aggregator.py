@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fl_core.engines.flower.aggregator import AggregatorNode, AggregatorSettings
 from fl_core.engines.flower.exchange import HELLO, RELAY, TRAIN
-from fl_core.engines.flower.shim import AggregatorNode, AggregatorSettings
 from secagg.party.deployment import Policy
 from secagg.party.keys import create_deployment
 from secagg.party.spool import SpoolError
