@@ -30,7 +30,7 @@ from fl_core.engines.flower import sealing
 from fl_core.engines.flower.answers import AnswerBook
 from fl_core.engines.flower.client import ClientNode
 from fl_core.engines.flower.sealing import Sealing
-from fl_core.private_gradient import PrivateGradient
+from fl_core.gradients.private_gradient import PrivateGradient
 from fl_core.task import FederatedTask
 from secagg.randomness import Keystream
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from fl_core.environment import check_environment
 
 if TYPE_CHECKING:
-    from fl_core.private_gradient import ClippedSum, PrivateGradient
+    from fl_core.gradients.private_gradient import ClippedSum, PrivateGradient
     from fl_core.trainer.privacy_arguments import PrivacyArguments
     from fl_core.trainer.private_trainer import PrivateTrainer
 
 __all__ = ["ClippedSum", "PrivacyArguments", "PrivateGradient", "PrivateTrainer"]
 
 _MODULES = {
-    "ClippedSum": "private_gradient",
-    "PrivateGradient": "private_gradient",
+    "ClippedSum": "gradients.private_gradient",
+    "PrivateGradient": "gradients.private_gradient",
     "PrivacyArguments": "trainer.privacy_arguments",
     "PrivateTrainer": "trainer.private_trainer",
 }

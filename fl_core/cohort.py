@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_core.adaptive_clipping import RoundClip, signed_bits
-from fl_core.client_gradients import bytes_of_sample, refuse_mixed_clients
 from fl_core.cohort_size import samples_together
 from fl_core.config import RunConfig
+from fl_core.gradients.client_gradients import bytes_of_sample, refuse_mixed_clients
+from fl_core.gradients.private_gradient import PrivateGradient
 from fl_core.local_training import local_updates
-from fl_core.private_gradient import PrivateGradient
 from fl_core.sampling import poisson_coin, poisson_sample
 from fl_core.task import FederatedTask
 from kernels import clip_and_sum_counted, clip_rows, squared_norms
@@ -122,7 +122,7 @@ def refuse_mixed_records(task: FederatedTask, theta: Tensor, clients: Sequence[i
         config: unit and batch size.
 
     Raises:
-        SottoError: as `fl_core.sample_independence`.
+        SottoError: as `fl_core.gradients.sample_independence`.
     """
     task.model.train()
     if config.privacy.unit == "client":

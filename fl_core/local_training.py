@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_core.client_gradients import client_gradients, refuse_mixed_clients
 from fl_core.config import ClientConfig
-from fl_core.stacked_adapters import MovingStack
+from fl_core.gradients.client_gradients import client_gradients, refuse_mixed_clients
+from fl_core.gradients.stacked_adapters import MovingStack
 from fl_core.task import FederatedTask
 from secagg.randomness import Keystream
 
@@ -50,7 +50,7 @@ def local_updates(
         checked: somebody has had `refuse_mixed_clients` look at the model, which is done here otherwise.
 
     Raises:
-        SottoError: as `fl_core.client_gradients`; if one client's records change another's gradient.
+        SottoError: as `fl_core.gradients.client_gradients`; if one client's records change another's gradient.
     """
     updates = torch.zeros(len(records), len(theta))
     training = [row for row, own in enumerate(records) if len(own)]

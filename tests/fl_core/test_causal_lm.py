@@ -11,11 +11,11 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from fl_core.adapters import trainable_parameters
 from fl_core.causal_lm import CausalLmLoss
-from fl_core.private_gradient import PrivateGradient
+from fl_core.gradients.private_gradient import PrivateGradient
 from kernels.backend import kernel_backend
 from secagg.errors import SottoError
 from tests.fl_core.lora_models import lora_model, one_by_one
-from tests.fl_core.test_private_gradient_models import build, gpt2, llama, opt, sequences
+from tests.fl_core.small_models import build, gpt2, llama, opt, sequences
 
 CAUSAL = ["gpt2 c_attn", "llama all linear", "opt, whose fc sees rows of all samples"]
 

@@ -26,7 +26,7 @@ from tests.fl_core.cohort_tasks import (
     word_task,
 )
 from tests.fl_core.lora_models import lora_model
-from tests.fl_core.test_private_gradient_models import gpt2
+from tests.fl_core.small_models import gpt2
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -119,7 +119,8 @@ def test_whether_records_can_be_computed_on_is_told_to_nobody(folder, caplog, mo
 
 
 @pytest.mark.parametrize(
-    ("unit", "looks"), [("example", "fl_core.private_gradient"), ("client", "fl_core.client_gradients")]
+    ("unit", "looks"),
+    [("example", "fl_core.gradients.private_gradient"), ("client", "fl_core.gradients.client_gradients")],
 )
 def test_the_look_for_mixed_records_is_at_the_models_own_adapter_and_never_at_one_that_is_sent(
     folder, monkeypatch, unit, looks

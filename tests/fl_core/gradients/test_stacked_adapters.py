@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from fl_core.adapters import flat_adapter
+from fl_core.gradients.stacked_adapters import flat_stack, stack_of, stacked_lora
 from fl_core.local_training import local_updates
-from fl_core.stacked_adapters import flat_stack, stack_of, stacked_lora
 from secagg.errors import SottoError
 from tests.fl_core.cohort_tasks import (
     CASES,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fl_core.adapters import adapter_parts
-from fl_core.lora_layers import LoraSite, adapter_parameters, patched_lora
+from fl_core.gradients.lora_layers import LoraSite, adapter_parameters, patched_lora
 from kernels.lora_cohort import cohort_conv2d, cohort_embedding, cohort_linear
 from secagg.errors import SottoError
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from torch import nn
 
+from fl_core.adapters import flat_adapter
+from fl_core.gradients.client_gradients import bytes_of_sample, client_gradients
+from fl_core.gradients.saved_memory import SavedMemory
+from fl_core.gradients.stacked_adapters import stack_of
 from secagg.errors import SottoError
-from tests.fl_core.cohort_tasks import squares, together, vector_task
+from tests.fl_core.cohort_tasks import CASES, squares, together, vector_task
+from tests.fl_core.tiny import tiny_config, tiny_task
 
 
 class Mixing(nn.Module):
@@ -46,3 +52,24 @@ def test_an_adapter_that_has_no_part_in_the_loss_is_named():
 
     with pytest.raises(SottoError, match=r"idle.lora_A.*got no gradient"):
         together(vector_task(Half(), ["used", "idle"], squares))
+
+
+@pytest.mark.parametrize("case", ["cnn, all", "gpt2", "llama"])
+def test_what_a_pass_keeps_is_what_was_foretold(case):
+    task = CASES[case]()
+    task.model.train()
+    theta = flat_adapter(task.model)
+    foretold = bytes_of_sample(task, theta)
+    assert bytes_of_sample(task, theta) == foretold
+    stack = stack_of(task.model, theta, 3)
+    with SavedMemory([*task.model.parameters(), *task.model.buffers(), *stack]) as memory:
+        client_gradients(task, stack, [np.arange(4), np.arange(4, 8), np.arange(8, 12)])
+        kept = memory.bytes
+    # A few tensors are the same for all samples (positions, masks), so a sample's part is no more than foretold.
+    assert 0.8 * foretold <= kept / 12 <= 1.05 * foretold
+
+
+def test_no_records_at_all_keep_nothing():
+    task = tiny_task(tiny_config("federation.clients=1"))
+    object.__setattr__(task, "clients", (np.zeros(0, np.int64),) * 3)
+    assert bytes_of_sample(task, flat_adapter(task.model)) == 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fl_core.lora_layers import LoraSite
+from fl_core.gradients.lora_layers import LoraSite
 from kernels import conv2d_per_sample_grad, embedding_per_sample_grad
 from kernels.lora_conv2d import ConvGeometry
 from kernels.lora_linear import PairSink

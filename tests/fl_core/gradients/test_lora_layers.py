@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from fl_core.adapters import trainable_parameters
-from fl_core.lora_layers import fused_lora, lora_sites
+from fl_core.gradients.lora_layers import fused_lora, lora_sites
 from secagg.errors import SottoError
 from tests.fl_core.lora_models import lora_model
-from tests.fl_core.test_private_gradient_models import CASES, build
+from tests.fl_core.small_models import CASES, build
 
 
 def autograd(model, inputs, loss):

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from fl_core.adapters import trainable_parameters
 from fl_core.batches import batch_size
-from fl_core.sample_independence import refuse_batch_norm, refuse_mixing
-from fl_core.sample_losses import sample_losses
-from fl_core.saved_memory import SavedMemory
-from fl_core.stacked_adapters import flat_stack, stack_of, stacked_lora
+from fl_core.gradients.sample_independence import refuse_batch_norm, refuse_mixing
+from fl_core.gradients.sample_losses import sample_losses
+from fl_core.gradients.saved_memory import SavedMemory
+from fl_core.gradients.stacked_adapters import flat_stack, stack_of, stacked_lora
 from fl_core.task import FederatedTask
 from secagg.errors import SottoError
 
@@ -39,7 +39,7 @@ def client_gradients(
 
     Args:
         task: model, batches and loss.
-        stack: the clients' adapters, as `fl_core.stacked_adapters.stack_of` gives them.
+        stack: the clients' adapters, as `fl_core.gradients.stacked_adapters.stack_of` gives them.
         batches: record indices of each client, at least one.
 
     Raises:
@@ -57,7 +57,7 @@ def refuse_mixed_clients(task: FederatedTask, theta: Tensor) -> None:
     Tried with the task's first records, each as a client of its own.
 
     Raises:
-        SottoError: as `fl_core.sample_independence`.
+        SottoError: as `fl_core.gradients.sample_independence`.
     """
     refuse_batch_norm(task.model)
     records = _first_records(task)

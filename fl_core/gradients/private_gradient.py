@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from fl_core.adapters import flat_adapter, unmoved_weights
 from fl_core.batches import batch_size, rows_of
-from fl_core.gradient_sinks import sink_for
-from fl_core.lora_layers import LoraSite, adapter_parameters, fused_lora
-from fl_core.sample_independence import refuse_batch_norm, refuse_mixing
-from fl_core.sample_losses import LossFunction, sample_losses
+from fl_core.gradients.gradient_sinks import sink_for
+from fl_core.gradients.lora_layers import LoraSite, adapter_parameters, fused_lora
+from fl_core.gradients.sample_independence import refuse_batch_norm, refuse_mixing
+from fl_core.gradients.sample_losses import LossFunction, sample_losses
 from kernels import ClipSum, GaussianNoise, add_gaussian_noise
 from kernels.lora_linear import PairSink
 from kernels.recomputed_gradients import GradientStore, gradient_store
@@ -72,8 +72,9 @@ class PrivateGradient:
     Linear, GPT-2's Conv1D, Conv2d and Embedding, with padding, bf16, dropout, gradient checkpointing and shared layers.
 
     The first call also runs a sample alone and with one neighbour, and refuses if its gradients differ (and, after a
-    small difference, those of two others too): `fl_core.sample_independence`. Per-sample gradients are materialised in
-    one `[b, p]` buffer if that fits into `buffer_bytes`, else recomputed (`kernels.recomputed_gradients`).
+    small difference, those of two others too): `fl_core.gradients.sample_independence`. Per-sample gradients are
+    materialised in one `[b, p]` buffer if that fits into `buffer_bytes`, else recomputed
+    (`kernels.recomputed_gradients`).
 
     Args:
         model: module whose trainable parameters all belong to LoRA adapters.
