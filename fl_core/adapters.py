@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from fl_core.config import LoraSettings
+from fl_core.first_line import first_line
 from fl_core.storage import StorageError, storage_errors, write_atomically
 from secagg.errors import SottoError
 
@@ -64,7 +65,7 @@ def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
         try:
             return get_peft_model(base, config)
         except ValueError as error:
-            raise SottoError(f"lora.targets {targets}: {str(error).splitlines()[0]}") from None
+            raise SottoError(f"lora.targets {targets}: {first_line(error)}") from None
 
 
 def default_targets(base: nn.Module) -> list[str] | str:

@@ -24,7 +24,7 @@ from fl_core.privacy.views import VIEWS
 from fl_core.privacy_plan import PrivacyPlan, budget_view, target_epsilon
 from fl_core.shared_budget import TOLERANCE, BudgetExhausted, SharedBudget
 
-__all__ = ["VIEWS", "Budget", "BudgetExhausted"]
+__all__ = ["Budget"]
 
 
 class Budget:

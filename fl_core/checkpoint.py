@@ -2,8 +2,7 @@
 
 One safetensors file per checkpoint, written atomically; the newest two are kept. A checkpoint carries a digest of
 itself, so that a run never goes on from what a disk made of it. It also remembers the ledger's length and head, so that
-a ledger that lost lines since is found out. Only safetensors and JSON are read:
-loading can never execute anything.
+a ledger that lost lines since is found out. Only safetensors and JSON are read: loading can never execute anything.
 """
 
 from __future__ import annotations

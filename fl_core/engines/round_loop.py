@@ -16,7 +16,7 @@ from torch import Tensor
 from fl_core.adapters import flat_adapter, load_flat_adapter, unmoved_weights
 from fl_core.adaptive_clipping import next_clip_norm
 from fl_core.broadcast import broadcast_digest, frozen_digest
-from fl_core.budget import Budget, BudgetExhausted
+from fl_core.budget import Budget
 from fl_core.checkpoint import Checkpoint, save_checkpoint
 from fl_core.config import RunConfig
 from fl_core.engines.message_source import MessageSource, RoundRequest
@@ -27,6 +27,7 @@ from fl_core.round_report import RoundReport
 from fl_core.rounds import attempt_stream, spec_of
 from fl_core.run_folder import RunFolder
 from fl_core.sampling import poisson_coin
+from fl_core.shared_budget import BudgetExhausted
 from fl_core.storage import StorageError
 from fl_core.task import WHOLE, FederatedTask
 from fl_core.tracking import RunTracker, outside_trackers, simulated

@@ -2,8 +2,8 @@
 
 Takes a model with LoRA layers and a batch; gives the sum over samples of clipped per-sample gradients, per client
 if the samples carry client ids, as floats or as exact integers. One ordinary forward and backward pass: the LoRA
-layers write per-sample gradients where they would have made aggregated ones.
-It must never guess: what it cannot do exactly is refused.
+layers write per-sample gradients where they would have made aggregated ones. It must never guess: what it cannot do
+exactly is refused.
 """
 
 from __future__ import annotations
@@ -34,10 +34,8 @@ class ClippedSum:
 
     Attributes:
         total: `[p]`, or `[segments, p]`; int64 grid steps if a scale was given.
-        norms: `[b]` float64, per-sample L2 norms before clipping. Private: never leaves the client.
         losses: `[b]` per-sample losses. Private: never leaves the client.
-        clipped: samples above the clip norm.
-        nonfinite: samples that contributed zero because their gradient was not finite.
+        parts: what the kernel said of each microbatch.
     """
 
     total: Tensor
@@ -45,7 +43,8 @@ class ClippedSum:
     parts: tuple[ClipSum, ...]
 
     @property
-    def norms(self) -> Tensor:  # noqa: D102 - documented above
+    def norms(self) -> Tensor:
+        """`[b]` float64, per-sample L2 norms before clipping. Private: never leaves the client."""
         return torch.cat([part.norms for part in self.parts]) if self.parts else self.losses.to(torch.float64)
 
     @property
@@ -56,11 +55,13 @@ class ClippedSum:
         return torch.cat(found) if found else self.losses.to(torch.bool)
 
     @property
-    def clipped(self) -> int:  # noqa: D102
+    def clipped(self) -> int:
+        """Samples above the clip norm."""
         return sum(part.clipped for part in self.parts)
 
     @property
-    def nonfinite(self) -> int:  # noqa: D102
+    def nonfinite(self) -> int:
+        """Samples that contributed zero because their gradient was not finite."""
         return sum(part.nonfinite for part in self.parts)
 
 

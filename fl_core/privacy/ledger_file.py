@@ -31,7 +31,7 @@ from fl_core.privacy.ledger_entries import (
 from fl_core.privacy.ledger_mending import without_torn_end, write_end
 from fl_core.storage import sync_folder
 
-__all__ = ["Head", "Ledger", "LedgerContents", "LedgerError", "LedgerHeader", "Opening", "read_ledger"]
+__all__ = ["Head", "Ledger", "LedgerContents", "read_ledger"]
 
 logger = logging.getLogger(__name__)
 

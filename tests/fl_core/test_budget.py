@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fl_core.budget import VIEWS, Budget, BudgetExhausted
+from fl_core.budget import Budget
 from fl_core.privacy.ledger import Ledger, Opening, summary
+from fl_core.privacy.views import VIEWS
 from fl_core.privacy_plan import ledger_header, plan_privacy
+from fl_core.shared_budget import BudgetExhausted
 from tests.fl_core.tiny import tiny_config
 
 BASE = (

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fl_core.budget import Budget, BudgetExhausted
+from fl_core.budget import Budget
 from fl_core.budget_folder import Terms, create_budget, registers, spending
 from fl_core.privacy.joint import add_up
 from fl_core.privacy.ledger import Ledger, LedgerError, read_ledger
 from fl_core.privacy_plan import ledger_header, ledger_opening, plan_privacy
+from fl_core.shared_budget import BudgetExhausted
 from fl_core.storage import StorageError
 from fl_core.task import Protected
 from secagg.errors import SottoError

@@ -96,10 +96,8 @@ class GridRelay:
         except httpx.HTTPError:
             raise  # the SuperLink, not the node
         except Exception:
-            return (
-                True,
-                None,
-            )  # records come from nodes that nobody vouches for: whatever they raise, they are no answer
+            # Records come from nodes that nobody vouches for: whatever they raise, they are no answer.
+            return True, None
         return False, None
 
     def _push(self, questions: Questions, seconds: float) -> dict[str, int]:
