@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -68,28 +69,8 @@ class RoundLoop:
     ) -> None:
         self.task, self.config, self.plan = task, config, plan
         self.folder, self.ledger, self.aggregator, self.source = folder, ledger, aggregator, source
-        theta, length = flat_adapter(task.model), plan.parameters
-        if start is not None:
-            if len(start.theta) != length:
-                raise StorageError(
-                    f"the checkpoint of round {start.round} has {len(start.theta)} parameters, and this run's adapter "
-                    f"{length}; remove it, or use another --out"
-                )
-            theta = start.theta
-        self.state = Checkpoint(
-            0 if start is None else start.round,
-            theta,
-            initial_state(len(theta)) if start is None else start.optimizer,
-            ledger.lines,
-            ledger.head,
-            (config.privacy.clip_norm if start is None else start.clip_norm) if plan.bit else None,
-        )
-        if plan.bit and self.state.clip_norm is None:
-            raise StorageError(
-                f"the checkpoint of round {self.state.round} has no clip norm, so its run had privacy.clipping fixed; "
-                "go on with that"
-            )
-        load_flat_adapter(task.model, theta)
+        self.state = _untrained(task, config, plan, ledger) if start is None else _resumed(start, plan, ledger)
+        load_flat_adapter(task.model, self.state.theta)
         self.budget = Budget(config, plan, ledger)
         outside = outside_trackers(config.tracking, folder.path, ledger.header.run)
         self.tracker = RunTracker(folder, self.state.round, outside)
@@ -198,7 +179,8 @@ class RoundLoop:
         request = RoundRequest(spec, present, self.state.theta, self.state.clip_norm, stream)
         return self.source.open_sum(request, self.aggregator, before_opening)
 
-    def _step(self, number: int, opened: RoundSum) -> None:
+    def _average(self, opened: RoundSum) -> tuple[Tensor, float | None]:
+        """The average contribution `[p]` float64 with the noise in it, and the next round's clip norm."""
         config = self.config
         total = torch.from_numpy(self.plan.grid.decode(opened.total))
         # Public and fixed, whoever dropped out or was sampled: a data-dependent denominator would leak.
@@ -212,7 +194,16 @@ class RoundLoop:
             # quantile, out of reach then, would push the norm on for ever.
             present = expected * len(opened.clients) / config.federation.clients
             clip_norm = next_clip_norm(clip_norm, int(opened.total[-1]), present, self.plan.bit, config.privacy)
-        average = total / expected
+        return total / expected, clip_norm
+
+    def _step(self, number: int, opened: RoundSum) -> None:
+        """Let the server's optimiser follow the opened sum.
+
+        Raises:
+            AggregationError: if the adapter diverges, or a weight with a gradient does not move in the first step.
+        """
+        config = self.config
+        average, clip_norm = self._average(opened)
         theta, optimizer = server_step(
             self.state.theta, average, self.state.optimizer, config.server, config.federation.rounds
         )
@@ -267,3 +258,29 @@ class RoundLoop:
         if message:
             row["message"] = message
         self.tracker.record(row)
+
+
+def _untrained(task: FederatedTask, config: RunConfig, plan: PrivacyPlan, ledger: Ledger) -> Checkpoint:
+    theta = flat_adapter(task.model)
+    clip_norm = config.privacy.clip_norm if plan.bit else None
+    return Checkpoint(0, theta, initial_state(len(theta)), ledger.lines, ledger.head, clip_norm)
+
+
+def _resumed(start: Checkpoint, plan: PrivacyPlan, ledger: Ledger) -> Checkpoint:
+    """A checkpoint's state, with where the ledger stands now.
+
+    Raises:
+        StorageError: if it is of another adapter or another kind of clipping.
+    """
+    if len(start.theta) != plan.parameters:
+        raise StorageError(
+            f"the checkpoint of round {start.round} has {len(start.theta)} parameters, and this run's adapter "
+            f"{plan.parameters}; remove it, or use another --out"
+        )
+    if plan.bit and start.clip_norm is None:
+        raise StorageError(
+            f"the checkpoint of round {start.round} has no clip norm, so its run had privacy.clipping fixed; "
+            "go on with that"
+        )
+    clip_norm = start.clip_norm if plan.bit else None
+    return replace(start, ledger_lines=ledger.lines, ledger_head=ledger.head, clip_norm=clip_norm)
