@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from fl_core.interruption import interruption_held_back
+from experiments.language.interruption import interruption_held_back
 
 
 def test_an_interruption_comes_at_the_end_of_the_block():
