@@ -1,4 +1,7 @@
-"""A round's request on its way to another process of the same simulation, which holds the clients' secrets too."""
+"""A round's request on its way to another process of the same simulation, which holds the clients' secrets too.
+
+It carries the key that all randomness of the attempt follows from, so it must never go to anybody else.
+"""
 
 from __future__ import annotations
 

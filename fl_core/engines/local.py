@@ -1,7 +1,7 @@
 """The local engine: every client simulated on this machine, as cohorts that share batches.
 
-Takes a round's request and gives its opened sum. It stands for the clients, so it sees their records and their noise,
-and must never tell the server's side more than messages, except in the row that stays in the run folder. A deployment's
+Takes a round's request; gives its opened sum. It stands for the clients, so it sees their records and their noise; what
+it sees beside messages is for the run folder's `simulation/` numbers and must never go anywhere else. A deployment's
 clients do the same each on its own (`fl_core.engines.flower`).
 """
 

@@ -173,8 +173,8 @@ def _site(name: str, module: Any) -> LoraSite:
     where = f"LoRA layer {name}"
     if type(module) not in _FORWARDS:
         raise SottoError(f"{where} is a {type(module).__name__}; allowed: LoRA on Linear, Conv1D, Conv2d, Embedding")
-    trained = {key for group in _groups(module) for key in group}
-    adapters = [adapter for adapter in module.active_adapters if adapter in trained]
+    known = module.lora_embedding_A if isinstance(module, PeftEmbedding) else module.lora_A
+    adapters = [adapter for adapter in module.active_adapters if adapter in known]
     if len(adapters) != 1:
         raise SottoError(f"{where} has {len(adapters)} active adapters; allowed: one")
     adapter = adapters[0]
@@ -193,10 +193,6 @@ def _site(name: str, module: Any) -> LoraSite:
     return LoraSite(name, module, adapter)
 
 
-def _groups(module: Any) -> tuple[Any, ...]:
-    return (module.lora_embedding_A,) if isinstance(module, PeftEmbedding) else (module.lora_A,)
-
-
 def _of_input_alone(site: LoraSite, run: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if args or any(value is not None for value in kwargs.values()):
@@ -213,8 +209,7 @@ def _run_linear(site: LoraSite, x: Tensor, sink: PairSink | None) -> Tensor:
     dropout = module.lora_dropout[site.adapter]
     if _is_plain(base) and x.dtype == base.weight.dtype and not (_drops(dropout) and module.training):
         return lora_linear(x, base.weight, base.bias, site.a, site.b, site.scaling, type(base) is Conv1D, sink)
-    y = base(x)
-    return lora_branch(y, dropout(x.to(site.a.dtype)), site.a, site.b, site.scaling, sink)
+    return lora_branch(base(x), site.entering(x.to(site.a.dtype)), site.a, site.b, site.scaling, sink)
 
 
 def _run_conv2d(site: LoraSite, x: Tensor, sink: PairSink | None) -> Tensor:
