@@ -244,6 +244,26 @@ def test_aggregator_nodes_bring_the_same_parts_to_the_parties(tmp_path, aggregat
     assert len(list(spool.iterdir())) == 3, "files of earlier rounds are removed"
 
 
+def test_an_aggregator_node_of_another_deployment_or_of_a_party_that_there_is_not_is_left_out(
+    tmp_path, aggregator, spool
+):
+    config = flower_config("flower.relay=aggregators", "federation.rounds=1")
+    nodes = {**client_nodes(config, aggregator), **aggregator_nodes(aggregator, spool)}
+    nodes |= dict.fromkeys((210, 211), nodes[201])
+    wrong = {210: {"rank": 3}, 211: {"deployment": "0" * 64}}
+
+    def change(node, kind, answer, facts):
+        return {**answer, **wrong.get(node, {})} if kind == HELLO else answer
+
+    notes = []
+    run_rounds(tmp_path / "run", config, aggregator, Relay(nodes, change), notes)
+    assert survivors(tmp_path / "run") == [4]
+    assert notes == [
+        "left out: an aggregator node of party 3, which the deployment does not have",
+        "left out: an aggregator node of party 1 of another deployment",
+    ]
+
+
 @pytest.mark.parametrize("fault", [None, {"refused": "the disk is full"}, {"taken": 2}, Relay.SILENT])
 def test_an_aggregator_node_that_fails_costs_an_attempt(tmp_path, aggregator, spool, fault):
     config = flower_config("flower.relay=aggregators", "federation.rounds=2")
