@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from fl_core.config import LoraSettings
 from fl_core.first_line import first_line
-from fl_core.storage import StorageError, storage_errors, write_atomically
+from fl_core.storage import StorageError, draft_of, storage_errors, write_atomically
 from secagg.errors import SottoError
 
 __all__ = [
@@ -183,7 +183,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     Raises:
         StorageError: if it cannot be written.
     """
-    draft = folder.with_name(f".{folder.name}.tmp")
+    draft = draft_of(folder)
     with storage_errors(folder):
         shutil.rmtree(draft, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)

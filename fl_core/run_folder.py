@@ -10,11 +10,9 @@ import shutil
 from pathlib import Path
 from types import TracebackType
 
-from fl_core.storage import StorageError, lock_folder, storage_errors
+from fl_core.storage import StorageError, draft_of, lock_folder, storage_errors
 
 __all__ = ["RunFolder"]
-
-_FILES = ("config.yaml", "metrics.jsonl", "report.html", "summary.json")
 
 
 class RunFolder:
@@ -126,11 +124,11 @@ class RunFolder:
 
     def _remove_drafts(self) -> None:
         """Files that a killed process was about to put in their places; nobody else writes while the lock is held."""
-        for place in (*_FILES, "adapter"):
-            for draft in self.path.glob(f".{place}.tmp"):
-                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+        for file in (self.config_path, self.metrics_path, self.page, self.summary_path):
+            draft_of(file).unlink(missing_ok=True)
+        shutil.rmtree(draft_of(self.adapter), ignore_errors=True)
         for folder, name in ((self.checkpoints, "round-*"), (self.figures, "*"), (self.adapter, "*")):
-            for draft in folder.glob(f".{name}.tmp"):
+            for draft in folder.glob(draft_of(folder / name).name):
                 draft.unlink()
 
     def _clear(self) -> None:

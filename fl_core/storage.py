@@ -19,6 +19,7 @@ from secagg.errors import SottoError
 __all__ = [
     "FolderInUse",
     "StorageError",
+    "draft_of",
     "lock_folder",
     "storage_errors",
     "sync_folder",
@@ -47,23 +48,28 @@ def storage_errors(what: Path) -> Iterator[None]:
         ) from None
 
 
+def draft_of(path: Path) -> Path:
+    """Where what is to replace `path` is written first; a killed process may leave it behind."""
+    return path.with_name(f".{path.name}.tmp")
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace `path` by `data` in one step, on disk before returning.
 
     Raises:
         StorageError: if the disk is full or not writable; the old content stays.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    draft = draft_of(path)
     with storage_errors(path):
         try:
-            with temporary.open("wb") as handle:
+            with draft.open("wb") as handle:
                 handle.write(data)
                 handle.flush()
                 os.fsync(handle.fileno())
-            os.replace(temporary, path)
+            os.replace(draft, path)
             sync_folder(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            draft.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
