@@ -38,14 +38,14 @@ class Diagnostics:
     Attributes:
         samples: contributions that took part: records with unit example, clients with unit client.
         clipped, nonfinite: how many of them were.
-        loss_sum, losses: sum of the records' finite losses, and how many these are; none are known with unit client.
+        loss_sum, loss_count: sum of the records' finite losses, and how many these are; none is known with unit client.
     """
 
     samples: int = 0
     clipped: int = 0
     nonfinite: int = 0
     loss_sum: float = 0.0
-    losses: int = 0
+    loss_count: int = 0
 
     def add(self, other: Diagnostics) -> None:
         """Count another cohort's too."""
@@ -53,14 +53,14 @@ class Diagnostics:
         self.clipped += other.clipped
         self.nonfinite += other.nonfinite
         self.loss_sum += other.loss_sum
-        self.losses += other.losses
+        self.loss_count += other.loss_count
 
     def row(self) -> dict[str, float]:
         """For the simulation's part of a round's metrics; empty if nothing took part, no loss if none is known."""
         if not self.samples:
             return {}
         row = {"samples": self.samples, "clipped": self.clipped / self.samples, "nonfinite": self.nonfinite}
-        return {**row, "loss": self.loss_sum / self.losses} if self.losses else row
+        return {**row, "loss": self.loss_sum / self.loss_count} if self.loss_count else row
 
 
 @dataclass(frozen=True)
@@ -223,4 +223,4 @@ def _count(diagnostics: Diagnostics, samples: int, clipped: int, nonfinite: int,
     diagnostics.nonfinite += nonfinite
     finite = losses[losses.isfinite()]
     diagnostics.loss_sum += float(finite.sum())
-    diagnostics.losses += len(finite)
+    diagnostics.loss_count += len(finite)
