@@ -20,14 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from fl_core.privacy.ledger_entries import (
-    GENESIS,
-    LedgerError,
-    LedgerHeader,
-    Opening,
-    encode_line,
-    parse_line,
-)
+from fl_core.privacy.ledger_entries import LedgerError, LedgerHeader, Opening
+from fl_core.privacy.ledger_lines import GENESIS, encode_line, parse_line
 from fl_core.privacy.ledger_mending import without_torn_end, write_end
 from fl_core.storage import sync_folder
 
