@@ -31,7 +31,7 @@ from fl_core.sampling import poisson_coin
 from fl_core.shared_budget import BudgetExhausted
 from fl_core.storage import StorageError
 from fl_core.task import WHOLE, FederatedTask
-from fl_core.tracking import RunTracker, outside_trackers, simulated
+from fl_core.tracking import RunTracker, outside_trackers, read_metrics, simulated
 from secagg.aggregator import Aggregator
 from secagg.errors import AggregationError, PartyFailure
 from secagg.messages import RoundSum
@@ -98,6 +98,7 @@ class RoundLoop:
                     report = self._round(self.state.round + 1)
                 except BudgetExhausted as stop:
                     ended = str(stop)
+                    self._score_end()
                     break
                 on_round(report)
         finally:
@@ -131,9 +132,16 @@ class RoundLoop:
         rounds, epsilons = self.config.federation.rounds, self.budget.epsilons()
         return RoundReport(number, rounds, survivors, refused, scores, epsilons, message)
 
-    def _scores(self, number: int) -> dict[str, float]:
+    def _score_end(self) -> None:
+        """Score a run that ends before its last round as that one would have been, if it is not yet."""
+        row = read_metrics(self.folder.metrics_path)[-1]
+        wanted = "accuracy" if self.task.evaluate_whole is None else f"{WHOLE}accuracy"
+        if wanted not in row:
+            self.tracker.add(row["round"], self._scores(row["round"], last=True))
+
+    def _scores(self, number: int, last: bool = False) -> dict[str, float]:
         """Scores on public test data after round `number`; the whole of it at both ends, with the prefix WHOLE."""
-        last = number == self.config.federation.rounds
+        last = last or number == self.config.federation.rounds
         if number % self.config.engine.eval_every and not last:
             return {}
         scores = self.task.evaluate(self.task.model)

@@ -84,6 +84,18 @@ class MetricsFile:
             os.fsync(handle.fileno())
         self._settled()
 
+    def add(self, numbers: Mapping[str, Any]) -> None:
+        """Add numbers to the row of the round that came last, on disk before returning.
+
+        Raises:
+            StorageError: if the file cannot be read or written; it is then as it was.
+        """
+        self.settle()
+        *others, last = read_metrics(self._path)
+        lines = b"".join(map(_line, [*others, {**last, **numbers}]))
+        write_atomically(self._path, lines)
+        self._length = len(lines)
+
     def settle(self) -> None:
         """Have every row on the disk, also one that could not be written when it came.
 

@@ -89,6 +89,16 @@ class RunTracker:
         for tracker in self._all:
             tracker.record(row)
 
+    def add(self, number: int, scores: Mapping[str, float]) -> None:
+        """Tell everybody more of round `number`, the one that came last.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        self._file.add(scores)
+        for tracker in self._all[1:]:
+            tracker.record({"round": number, **scores})
+
     def settle(self) -> None:
         """Have every row on the disk, also one that could not be written when it came.
 

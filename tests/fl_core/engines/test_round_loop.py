@@ -219,6 +219,41 @@ def test_the_budget_stops_a_run_before_the_opening_that_would_exceed_it(tmp_path
     assert found.views.release.epsilon <= 3
 
 
+def test_a_run_that_the_budget_stops_has_the_scores_of_its_last_round_on_all_test_data(tmp_path):
+    config = tiny_config("privacy.noise_multiplier=null", "privacy.epsilon=3", "engine.eval_every=4")
+    task = tiny_task(config)
+    whole = []
+
+    def evaluate_whole(model):
+        whole.append(flat_adapter(model))
+        return {"accuracy": float(len(whole))}
+
+    class Loses(PlaintextAggregator):
+        closed = 0
+
+        def close(self, before_opening=None):
+            self.closed += 1
+            opened = super().close(before_opening)
+            if self.closed == 2:
+                raise PartyFailure("lost after the opening")
+            return opened
+
+    task = dataclasses.replace(task, evaluate_whole=evaluate_whole)
+    _, loop = run_tiny(tmp_path / "run", config, Loses(), task=task)
+    assert loop.state.round == 5
+    assert len(whole) == 2, "before the first round and after the last one"
+    assert torch.equal(whole[1], loop.state.theta)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["round"] for row in rows] == list(range(6))
+    assert ["accuracy" in row for row in rows] == [True, False, False, False, True, True]
+    assert rows[5]["accuracy"] == task.evaluate(loop.task.model)["accuracy"]
+    assert (rows[5]["whole/accuracy"], rows[5]["survivors"]) == (2.0, 8)
+    ended, _ = run_tiny(tmp_path / "run", config, task=task, resume=True)
+    assert "stopped by the budget" in ended
+    assert len(whole) == 2, "it is not scored again"
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl") == rows
+
+
 def test_the_reported_epsilons_equal_the_ones_derived_from_the_ledger(tmp_path):
     config = tiny_config("simulation.dropout=0.2", "federation.n_min=3", "federation.colluders=1")
     run_tiny(tmp_path / "run", config)

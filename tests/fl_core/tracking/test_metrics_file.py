@@ -8,7 +8,7 @@ import pytest
 
 from fl_core.run_folder import RunFolder
 from fl_core.storage import StorageError
-from fl_core.tracking import RunTracker, read_metrics
+from fl_core.tracking import MetricsFile, RunTracker, read_metrics
 
 
 def test_metrics_after_the_checkpoint_are_dropped_on_resume(tmp_path):
@@ -99,3 +99,25 @@ def test_a_line_of_metrics_that_is_no_row_is_named(tmp_path, line):
     path.write_bytes(b"\xff\n")
     with pytest.raises(StorageError, match="line 1 is not JSON"):
         read_metrics(path)
+
+
+def test_numbers_are_added_to_the_last_row_and_to_no_other(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    file = MetricsFile(tmp_path / "metrics.jsonl", 0)
+    for number in range(3):
+        file.record({"round": number, "survivors": 8})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            file.add({"accuracy": 0.5})
+    assert "accuracy" not in read_metrics(tmp_path / "metrics.jsonl")[2]
+    file.add({"accuracy": 0.5})
+    file.record({"round": 3, "survivors": 7})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [
+        {"round": 0, "survivors": 8},
+        {"round": 1, "survivors": 8},
+        {"round": 2, "survivors": 8, "accuracy": 0.5},
+        {"round": 3, "survivors": 7},
+    ]
