@@ -16,11 +16,11 @@ from torch import Tensor
 
 from fl_core.adapters import flat_adapter, load_flat_adapter, unmoved_weights
 from fl_core.adaptive_clipping import next_clip_norm
-from fl_core.broadcast import broadcast_digest, frozen_digest
 from fl_core.budget import Budget
 from fl_core.checkpoint import Checkpoint, save_checkpoint
 from fl_core.config import RunConfig
 from fl_core.engines.message_source import MessageSource, RoundRequest
+from fl_core.model_digest import broadcast_digest, frozen_digest
 from fl_core.optimizers import OptimizerState, initial_state, server_step
 from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import PrivacyPlan, ledger_opening

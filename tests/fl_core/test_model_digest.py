@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from fl_core.adapters import attach_adapter, flat_adapter, load_flat_adapter
-from fl_core.broadcast import broadcast_digest, frozen_digest
 from fl_core.config import LoraSettings
+from fl_core.model_digest import broadcast_digest, frozen_digest
 
 
 def made(dtype=torch.float32):
