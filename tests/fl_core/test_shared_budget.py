@@ -195,7 +195,7 @@ def test_what_a_run_does_not_protect_from_no_budget_of_that_view_has_room_for(tm
         run.open()
 
 
-def test_the_budgets_delta_counts_whatever_the_runs_say(tmp_path, budget):
+def test_the_budgets_delta_counts_whatever_the_runs_say(tmp_path):
     """Divergences have no delta; a run cannot buy room with a larger one of its own."""
     opened = []
     for name, delta in (("strict", 1e-6), ("loose", 0.1)):

@@ -92,7 +92,7 @@ def test_a_service_that_fails_is_left_out_with_one_sentence_and_the_run_goes_on(
     assert told.closed == 1
 
 
-def test_an_interruption_while_a_service_is_told_is_one(tmp_path):
+def test_an_interruption_while_a_service_is_told_is_one():
     class Stopped(Told):
         def record(self, row):
             raise KeyboardInterrupt

@@ -94,7 +94,7 @@ def test_an_error_about_the_data_stays_in_the_nodes_own_log(folder, caplog):
 
 
 @pytest.mark.parametrize("unit", ["example", "client"])
-def test_whether_records_can_be_computed_on_is_told_to_nobody(folder, caplog, monkeypatch, unit):
+def test_whether_records_can_be_computed_on_is_told_to_nobody(folder, caplog, unit):
     """Whether it fails depends on the records and on an adapter that the server chose: one bit of them, un-noised."""
     config = flower_config(f"privacy.unit={unit}", "federation.sample_rate=1")
     whole = node_of(folder, config)
