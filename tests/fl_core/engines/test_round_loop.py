@@ -13,25 +13,13 @@ import torch
 
 from fl_core.adapters import flat_adapter
 from fl_core.checkpoint import latest_checkpoint
-from fl_core.privacy.ledger import LedgerError, history, read_ledger, summary
-from fl_core.storage import StorageError
-from fl_core.tracking import MetricsFile, read_metrics
+from fl_core.privacy.ledger import history, read_ledger, summary
+from fl_core.tracking import read_metrics
 from secagg import PlaintextAggregator, SmpcAggregator
-from secagg.errors import AggregationError, SottoError
+from secagg.errors import AggregationError
 from secagg.smpc import PartyFailure
+from tests.fl_core.engines.scripted import Recording, Stop, stop_after
 from tests.fl_core.tiny import run_tiny, tiny_config, tiny_task
-
-
-class Stop(Exception):
-    pass
-
-
-def stop_after(rounds):
-    def on_round(report):
-        if report.round == rounds:
-            raise Stop
-
-    return on_round
 
 
 @pytest.mark.parametrize("unit", ["example", "client"])
@@ -98,19 +86,9 @@ def test_the_ledger_entry_is_on_disk_before_the_sum_is_opened(tmp_path):
 
 
 def test_an_opening_whose_result_was_lost_is_counted_again_when_the_round_runs_again(tmp_path):
-    class DiesAfterOpening(PlaintextAggregator):
-        rounds = 0
-
-        def close(self, before_opening=None):
-            self.rounds += 1
-            opened = super().close(before_opening)
-            if self.rounds == 3:
-                raise Stop  # as if the process had ended here
-            return opened
-
     config = tiny_config()
     with pytest.raises(Stop):
-        run_tiny(tmp_path / "run", config, DiesAfterOpening())
+        run_tiny(tmp_path / "run", config, Recording("open", "open", "die"))
     run_tiny(tmp_path / "run", config, resume=True)
     openings = read_ledger(tmp_path / "run" / "ledger.jsonl").openings
     assert [(o.round, o.attempt) for o in openings] == [(1, 0), (2, 0), (3, 0), (3, 1), (4, 0), (5, 0), (6, 0)]
@@ -187,83 +165,6 @@ def test_below_n_min_nothing_is_opened_nothing_is_charged_and_the_round_says_so(
     assert engine.state.round == 4
 
 
-def test_realised_epsilon_grows_with_drop_outs_and_stays_within_the_target(parties, tmp_path):
-    base = ("privacy.noise_multiplier=null", "privacy.epsilon=5", "federation.n_min=5", "federation.colluders=1")
-    found = {}
-    for name, dropout in (("full", 0.0), ("dropping", 0.15)):
-        config = tiny_config(*base, "aggregation.backend=smpc", f"simulation.dropout={dropout}")
-        run_tiny(tmp_path / name, config, parties)
-        found[name] = summary(read_ledger(tmp_path / name / "ledger.jsonl")).views
-    assert found["full"].release.epsilon < found["full"].aggregators.epsilon <= 5
-    assert found["full"].aggregators.epsilon < found["dropping"].aggregators.epsilon <= 5
-
-
-def test_the_budget_stops_a_run_before_the_opening_that_would_exceed_it(tmp_path):
-    config = tiny_config("privacy.noise_multiplier=null", "privacy.epsilon=3")
-
-    class Loses(PlaintextAggregator):
-        closed = 0
-
-        def close(self, before_opening=None):
-            self.closed += 1
-            opened = super().close(before_opening)
-            if self.closed == 2:
-                raise PartyFailure("lost after the opening")
-            return opened
-
-    ended, _ = run_tiny(tmp_path / "run", config, Loses())
-    assert "stopped by the budget" in ended
-    assert "privacy.epsilon is 3" in ended
-    found = summary(read_ledger(tmp_path / "run" / "ledger.jsonl"))
-    assert found.openings == 6  # one of them was lost, so five rounds were trained
-    assert found.views.release.epsilon <= 3
-
-
-def test_a_run_that_the_budget_stops_has_the_scores_of_its_last_round_on_all_test_data(tmp_path):
-    config = tiny_config("privacy.noise_multiplier=null", "privacy.epsilon=3", "engine.eval_every=4")
-    task = tiny_task(config)
-    whole = []
-
-    def evaluate_whole(model):
-        whole.append(flat_adapter(model))
-        return {"accuracy": float(len(whole))}
-
-    class Loses(PlaintextAggregator):
-        closed = 0
-
-        def close(self, before_opening=None):
-            self.closed += 1
-            opened = super().close(before_opening)
-            if self.closed == 2:
-                raise PartyFailure("lost after the opening")
-            return opened
-
-    task = dataclasses.replace(task, evaluate_whole=evaluate_whole)
-    _, loop = run_tiny(tmp_path / "run", config, Loses(), task=task)
-    assert loop.state.round == 5
-    assert len(whole) == 2, "before the first round and after the last one"
-    assert torch.equal(whole[1], loop.state.theta)
-    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
-    assert [row["round"] for row in rows] == list(range(6))
-    assert ["accuracy" in row for row in rows] == [True, False, False, False, True, True]
-    assert rows[5]["accuracy"] == task.evaluate(loop.task.model)["accuracy"]
-    assert (rows[5]["whole/accuracy"], rows[5]["survivors"]) == (2.0, 8)
-    ended, _ = run_tiny(tmp_path / "run", config, task=task, resume=True)
-    assert "stopped by the budget" in ended
-    assert len(whole) == 2, "it is not scored again"
-    assert read_metrics(tmp_path / "run" / "metrics.jsonl") == rows
-
-
-def test_the_reported_epsilons_equal_the_ones_derived_from_the_ledger(tmp_path):
-    config = tiny_config("simulation.dropout=0.2", "federation.n_min=3", "federation.colluders=1")
-    run_tiny(tmp_path / "run", config)
-    last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]
-    found = summary(read_ledger(tmp_path / "run" / "ledger.jsonl"), "rdp").views
-    assert last["epsilon_release"] == pytest.approx(found.release.epsilon, rel=1e-6)
-    assert last["epsilon_local"] == pytest.approx(found.local.epsilon, rel=1e-6)
-    assert last["epsilon_aggregators"] == pytest.approx(found.local.epsilon, rel=1e-6)  # plaintext
-
-
 @pytest.mark.parametrize("unit", ["example", "client"])
 def test_a_client_with_nan_records_poisons_nothing_and_is_counted(tmp_path, unit):
     config = tiny_config(f"privacy.unit={unit}", "federation.sample_rate=1")
@@ -289,58 +190,6 @@ def test_one_record_moves_the_opened_sum_by_at_most_the_clip_norm(tmp_path):
     difference = [int(a) - int(b) for a, b in zip(*sums, strict=True)]
     norm = sum(v * v for v in difference)
     assert 0 < norm <= (2**18) ** 2
-
-
-def test_a_resumed_run_refuses_a_ledger_that_lost_lines(tmp_path):
-    config = tiny_config()
-    with pytest.raises(Stop):
-        run_tiny(tmp_path / "run", config, on_round=stop_after(4))
-    path = tmp_path / "run" / "ledger.jsonl"
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
-    with pytest.raises(LedgerError, match="line 4: is missing"):
-        run_tiny(tmp_path / "run", config, resume=True)
-
-
-def test_a_full_disk_while_writing_metrics_is_a_sentence_and_the_run_can_go_on(tmp_path, monkeypatch):
-    config = tiny_config()
-    real, calls = os.fsync, []
-
-    def full(descriptor):
-        calls.append(descriptor)
-        if len(calls) == 14:
-            raise OSError(28, "No space left on device")
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(SottoError, match="No space left on device"):
-        run_tiny(tmp_path / "run", config)
-    monkeypatch.setattr(os, "fsync", real)
-    ended, engine = run_tiny(tmp_path / "run", config, resume=True)
-    assert ended == "all rounds done"
-    assert engine.state.round == 6
-
-
-def test_a_round_whose_row_met_a_full_disk_has_it_once_the_checkpoint_could_be_written(tmp_path, monkeypatch):
-    config, real = tiny_config(), MetricsFile.record
-
-    def record(self, row):
-        before = self._length
-        real(self, row)
-        if row["round"] == 3:
-            line = self._path.read_bytes()[before:]
-            self._path.write_bytes(self._path.read_bytes()[:-20])
-            self._length, self._pending = before, [line]
-            raise StorageError("metrics.jsonl cannot be written: No space left on device")
-
-    monkeypatch.setattr(MetricsFile, "record", record)
-    with pytest.raises(StorageError, match="No space left on device"):
-        run_tiny(tmp_path / "run", config)
-    monkeypatch.undo()
-    assert latest_checkpoint(tmp_path / "run" / "checkpoints").round == 3
-    assert [row["round"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2, 3]
-    run_tiny(tmp_path / "run", config, resume=True)
-    assert [row["round"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == list(range(7))
-    assert len(read_ledger(tmp_path / "run" / "ledger.jsonl").openings) == 6
 
 
 def test_the_aggregate_simulation_equals_the_faithful_run_when_there_is_no_noise(tmp_path):
