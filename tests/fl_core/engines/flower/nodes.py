@@ -7,12 +7,14 @@ import uuid
 
 from bench.variance_nodes import client_nodes as nodes_of
 from fl_core.adapters import flat_adapter
+from fl_core.engines.flower.aggregator import AggregatorNode, AggregatorSettings
 from fl_core.engines.flower.source import FlowerClients
 from fl_core.engines.local import LocalClients
 from fl_core.engines.round_loop import RoundLoop
 from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import ledger_header, plan_privacy
 from fl_core.run_folder import RunFolder
+from fl_core.tracking import read_metrics
 from tests.fl_core.tiny import tiny_config, tiny_task
 
 FAR = {"timeout_s": 1.0, "connect_s": 1.0}
@@ -89,3 +91,12 @@ def run_rounds(path, config, aggregator, relay=None, notes=None):
                 source.connect()
             loop = RoundLoop(task, config, plan, folder, ledger, aggregator, None, source)
             return loop.run(lambda report: None), loop
+
+
+def survivors(path):
+    return [row["survivors"] for row in read_metrics(path / "metrics.jsonl")[1:]]
+
+
+def aggregator_nodes(aggregator, spool):
+    parties = aggregator.members.daemons.folder / "parties.yaml"
+    return {200 + rank: AggregatorNode(AggregatorSettings(parties, rank, spool)) for rank in range(3)}
