@@ -1,4 +1,8 @@
-"""The federated algorithm: config, adapters, private gradients, rounds, accounting, engines.
+"""The federated algorithm: configuration, adapters, gradients, rounds, accounting, engines.
+
+A round by its modules: `engines.round_loop` asks for it; `cohort` computes what clients contribute, with `gradients`
+and `local_training`; `rounds` adds each client's noise, splits, and has one sum opened, after `budget` and
+`privacy.ledger` have counted it; `optimizers` makes the step. Nothing here knows a data set, a figure or a command.
 
 Importing the package stays light; names load their modules on first use.
 """
