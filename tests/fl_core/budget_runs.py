@@ -12,8 +12,6 @@ from fl_core.task import Protected
 from tests.fl_core.tiny import tiny_config
 
 DELTA = 1e-3
-
-
 IMAGES = Protected("mnist", "an image", "a client's images")
 
 

@@ -32,8 +32,6 @@ from secagg.randomness import Keystream
 from tests.fl_core.tiny import tiny_config, tiny_task
 
 ADAPTIVE = "privacy.clipping=adaptive"
-
-
 SCALE = 2**20
 
 

@@ -90,8 +90,6 @@ def test_bad_values_are_one_sentence(overrides, says):
 
 
 XNOISE = ("noise.dropout=xnoise", "federation.n_min=90")
-
-
 NORM_CHECK = ("aggregation.norm_check=true", "privacy.unit=client", "noise.by=aggregators")
 
 

@@ -17,8 +17,6 @@ from tests.fl_core.engines.scripted import Recording, Stop
 from tests.fl_core.tiny import run_tiny, tiny_config
 
 DROPPING = ("simulation.dropout=0.2", "federation.n_min=4", "federation.colluders=1", "federation.rounds=10")
-
-
 XNOISE = ("noise.dropout=xnoise", *DROPPING)
 
 

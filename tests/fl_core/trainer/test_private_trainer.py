@@ -29,8 +29,6 @@ from secagg.errors import SottoError
 from tests.fl_core.lora_models import lora_model, one_by_one
 
 RECORDS = 60
-
-
 CALM = {"noise_multiplier": 1e-5, "scale_bits": 24}  # hardly any noise
 
 
