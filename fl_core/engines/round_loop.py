@@ -1,8 +1,8 @@
 """The round loop that all engines run: rounds one after another, wherever the clients' messages come from.
 
-Takes a task, a configuration, a run folder, an aggregator and a source of messages; leaves a run folder whose ledger
-was written before every opening. It can be interrupted at any moment and resumed: a crash can only make the ledger
-over-count.
+Takes a task, a configuration, a run folder, an aggregator and a source of messages; leaves a run folder. No sum is ever
+opened that is not in the ledger before. It can be interrupted at any moment and resumed: a crash can only make the
+ledger over-count.
 """
 
 from __future__ import annotations

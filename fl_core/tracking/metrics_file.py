@@ -1,4 +1,7 @@
-"""`metrics.jsonl`: a JSON object a round, and what every other tracker is told."""
+"""`metrics.jsonl`: a JSON object a round, and what every other tracker is told.
+
+It is appended to or replaced as a whole: a row that is on the disk is never lost to one that comes later.
+"""
 
 from __future__ import annotations
 

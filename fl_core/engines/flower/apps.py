@@ -1,6 +1,7 @@
 """Flower's side of the engine: records for facts, a relay over its grid, a ClientApp around a node.
 
 Pinned to flwr 1.41 and using its public names only. Large values travel as uint8 arrays, which Flower sends in pieces.
+Nothing here judges what a message says: that is for whoever asked.
 """
 
 from __future__ import annotations
