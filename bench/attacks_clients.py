@@ -23,14 +23,14 @@ from bench.attacks_server import Server, cancelling_task, configuration
 from bench.attacks_stage import Stage
 from bench.crashes_task import small_task
 from fl_core import cohort
-from fl_core.broadcast import broadcast_digest, frozen_digest
 from fl_core.cohort import Diagnostics, cohort_contributions
 from fl_core.config import RunConfig
 from fl_core.engines.flower import sealing
 from fl_core.engines.flower.answers import AnswerBook
 from fl_core.engines.flower.client import ClientNode
 from fl_core.engines.flower.sealing import Sealing
-from fl_core.private_gradient import PrivateGradient
+from fl_core.gradients.private_gradient import PrivateGradient
+from fl_core.model_digest import broadcast_digest, frozen_digest
 from fl_core.task import FederatedTask
 from secagg.randomness import Keystream
 

@@ -20,7 +20,8 @@ from fl_core.budget import Budget
 from fl_core.budget_folder import Terms, create_budget
 from fl_core.privacy import ledger_file
 from fl_core.privacy.ledger import Head, Ledger, read_ledger
-from fl_core.privacy.ledger_entries import GENESIS, LedgerHeader, Opening, encode_line
+from fl_core.privacy.ledger_entries import LedgerHeader, Opening
+from fl_core.privacy.ledger_lines import GENESIS, encode_line
 from fl_core.privacy_plan import ledger_header, ledger_opening, plan_privacy
 from fl_core.shared_budget import SharedBudget
 from secagg.errors import SottoError

@@ -18,11 +18,11 @@ from bench.attacks_openings import VICTIM
 from bench.attacks_stage import CLIENTS, N_MIN, Stage
 from bench.crashes_task import small_config, small_task
 from fl_core.adapters import attach_adapter, flat_adapter, load_flat_adapter
-from fl_core.broadcast import broadcast_digest, frozen_digest
 from fl_core.cohort import Diagnostics, cohort_contributions
 from fl_core.config import RunConfig
 from fl_core.engines.flower.client import ClientNode, ClientSettings
 from fl_core.engines.flower.exchange import HELLO, TRAIN
+from fl_core.model_digest import broadcast_digest, frozen_digest
 from fl_core.privacy_plan import PrivacyPlan, plan_privacy
 from fl_core.rounds import clip_of, spec_of
 from fl_core.task import FederatedTask

@@ -17,8 +17,8 @@ from bench.shapes import Shape, lora_model
 from experiments.models import Cnn, CnnConfig
 from fl_core.adapters import attach_adapter, flat_adapter
 from fl_core.causal_lm import CausalLmLoss
-from fl_core.client import local_updates
 from fl_core.config import ClientConfig, LoraSettings
+from fl_core.local_training import local_updates
 from fl_core.task import FederatedTask
 from secagg.randomness import Keystream
 from tests.fl_core.one_client import alone

@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, vmap
 from experiments.models import Cnn, CnnConfig
 from fl_core.adapters import attach_adapter, trainable_parameters
 from fl_core.config import LoraSettings
-from fl_core.private_gradient import PrivateGradient
+from fl_core.gradients.private_gradient import PrivateGradient
 from kernels import clip_and_sum
 from kernels.lora_grad import squared_norms
 

@@ -19,7 +19,8 @@ from bench.crashes_checks import Ending, after_life, at_end, journal_faults, rea
 from bench.crashes_hooks import Kill
 from bench.crashes_victim import Life, Victim, start
 from fl_core.config import RunConfig
-from fl_core.run_folder import FolderInUse, RunFolder
+from fl_core.run_folder import RunFolder
+from fl_core.storage import FolderInUse
 
 __all__ = ["LIMIT_S", "Fault", "Place", "Reference", "Trial", "measure_reference", "run_trial"]
 

@@ -32,7 +32,7 @@ from experiments.tasks import build_task
 from fl_core.causal_lm import CausalLmLoss
 from fl_core.config import RunConfig
 from fl_core.config_file import first_difference, parse_config, to_dict
-from fl_core.run_folder import write_atomically
+from fl_core.storage import write_atomically
 from fl_core.task import FederatedTask
 from secagg.errors import SottoError
 

@@ -19,7 +19,7 @@ from bench.shapes import Cell, Shape, lora_model, token_ids
 from fl_core import PrivateGradient
 from fl_core.adapters import assign_gradient, trainable_parameters
 from fl_core.causal_lm import CausalLmLoss
-from fl_core.lora_layers import fused_lora
+from fl_core.gradients.lora_layers import fused_lora
 from kernels import GaussianNoise, GradientBuffer
 
 __all__ = ["OPACUS", "STEPS", "has_opacus", "stage_methods", "step_methods"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from fl_core.cohort import Contributions
-from fl_core.rounds import BeforeOpening, cohort_messages, open_messages
-from secagg.aggregator import Aggregator
+from fl_core.rounds import cohort_messages, open_messages
+from secagg.aggregator import Aggregator, BeforeOpening
 from secagg.messages import RoundSpec, RoundSum
 from secagg.noise_shares import NoisePlan
 from secagg.randomness import Keystream

@@ -32,7 +32,8 @@ from fl_core.adapters import attach_adapter
 from fl_core.causal_lm import CausalLmLoss
 from fl_core.config import RunConfig
 from fl_core.config_file import load_config, save_config
-from fl_core.engines.local import LocalEngine
+from fl_core.engines.local import LocalClients
+from fl_core.engines.round_loop import RoundLoop
 from fl_core.engines.worker_pool import WorkerPool
 from fl_core.frozen_prefix import PREFIX_STATES, frozen_prefix
 from fl_core.host_memory import keep_freed_memory
@@ -142,12 +143,13 @@ def run(task: Task) -> None:
         )
         with Ledger.create(folder.ledger_path, header) as ledger, workers as pool:
             save_config(config, folder.config_path)
-            engine = LocalEngine(federated, config, plan, folder, ledger, aggregator, None, pool)
+            source = LocalClients(federated, config, plan, pool)
+            loop = RoundLoop(federated, config, plan, folder, ledger, aggregator, None, source)
             clock.start()
-            ended = engine.run(lambda _: clock.round_done())
-        if engine.state.round != task.rounds:
+            ended = loop.run(lambda _: clock.round_done())
+        if loop.state.round != task.rounds:
             raise SystemExit(ended)
-        finish(task, engine.state.theta, ("crypten", "transformers", "peft"), ring_bits=plan.ring_bits)
+        finish(task, loop.state.theta, ("crypten", "transformers", "peft"), ring_bits=plan.ring_bits)
 
 
 if __name__ == "__main__":

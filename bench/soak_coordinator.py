@@ -27,7 +27,7 @@ import torch
 from bench.soak_load import PARTIES, RETRIES, load_config, load_spec
 from fl_core.engines.flower.exchange import Questions
 from fl_core.engines.flower.source import FlowerClients
-from fl_core.engines.round_loop import RoundRequest
+from fl_core.engines.message_source import RoundRequest
 from secagg.errors import AggregationError, PartyFailure
 from secagg.messages import RoundSpec
 from secagg.openings import OpeningRefused

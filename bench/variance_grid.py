@@ -171,7 +171,7 @@ def covered_by(cell: Combination) -> list[str]:
         bare = "test_the_number_of_workers_changes_no_bit_of_a_seeded_run"
         found.append(pool + (sealed if c.backend == "smpc" else bare))
     if c.engine in ("flower", "ray"):
-        found.append("tests/fl_core/flower/test_source.py::test_the_adapter_has_the_local_engines_bits")
+        found.append("tests/fl_core/engines/flower/test_source.py::test_the_adapter_has_the_local_engines_bits")
     if c in suite_combinations(c.engine):
         found.append("tests/bench/test_variance.py::test_the_variance_of_a_sum_of_zeros_is_what_the_ledger_says")
     return found

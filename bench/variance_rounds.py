@@ -27,17 +27,17 @@ from fl_core.config import RunConfig
 from fl_core.engines.flower.exchange import Relay
 from fl_core.engines.flower.source import FlowerClients
 from fl_core.engines.local import LocalClients
-from fl_core.engines.round_loop import MessageSource, RoundLoop, RoundRequest
+from fl_core.engines.message_source import MessageSource, RoundRequest
+from fl_core.engines.round_loop import RoundLoop
 from fl_core.engines.worker import TaskBuilder
 from fl_core.engines.worker_pool import WorkerPool
 from fl_core.privacy.ledger import Ledger, read_ledger
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
-from fl_core.rounds import BeforeOpening
 from fl_core.run_folder import RunFolder
 from fl_core.sampling import poisson_coin
 from fl_core.task import FederatedTask
 from secagg import PlaintextAggregator, SmpcAggregator
-from secagg.aggregator import Aggregator
+from secagg.aggregator import Aggregator, BeforeOpening
 from secagg.messages import RoundSum
 from secagg.noise_shares import NoisePlan
 from secagg.randomness import Keystream

@@ -12,7 +12,7 @@ from textwrap import wrap
 from typing import Any
 
 from experiments.summary import extrapolates
-from fl_core.run_folder import write_atomically
+from fl_core.storage import write_atomically
 
 __all__ = ["COLOURS", "DASHES", "accuracy_limits", "adapted_targets", "draw_run", "footnote", "label", "pyplot"]
 

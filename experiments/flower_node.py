@@ -18,9 +18,9 @@ from flwr.clientapp import ClientApp
 
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import load_config
+from fl_core.engines.flower.aggregator import AggregatorNode, AggregatorSettings
 from fl_core.engines.flower.apps import Node, client_app
 from fl_core.engines.flower.client import ClientNode, ClientSettings
-from fl_core.engines.flower.shim import AggregatorNode, AggregatorSettings
 from secagg.deployment.parties_file import load_deployment
 
 if TYPE_CHECKING:

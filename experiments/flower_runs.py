@@ -16,7 +16,7 @@ from experiments.tasks import build_task
 from fl_core.config import ConfigError, RunConfig
 from fl_core.engines.flower.exchange import Relay
 from fl_core.engines.flower.source import FlowerClients
-from fl_core.engines.round_loop import MessageSource
+from fl_core.engines.message_source import MessageSource
 from secagg.smpc import SmpcAggregator
 
 __all__ = ["flower_rounds", "refuse_missing_flower", "spool_folder"]

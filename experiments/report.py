@@ -11,7 +11,7 @@ from experiments.arms import Arm, Run, arms_of, gain_kept
 from experiments.comparison import draw_comparison, draw_trust
 from experiments.stored_summary import check_curve, check_summary, writable
 from experiments.summary import COLUMNS, table_row
-from fl_core.run_folder import storage_errors, write_atomically
+from fl_core.storage import storage_errors, write_atomically
 from fl_core.tracking import read_metrics
 from secagg.errors import SottoError
 

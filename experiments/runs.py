@@ -27,12 +27,14 @@ from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import first_difference, load_config, load_yaml, save_config, to_dict
 from fl_core.engines.flower.exchange import Relay
 from fl_core.engines.local import LocalClients
-from fl_core.engines.round_loop import MessageSource, RoundLoop
+from fl_core.engines.message_source import MessageSource
+from fl_core.engines.round_loop import RoundLoop
 from fl_core.engines.worker_pool import WorkerPool
 from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
-from fl_core.run_folder import RunFolder, StorageError
+from fl_core.run_folder import RunFolder
+from fl_core.storage import StorageError, write_json
 from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics, refuse_missing_services
 from secagg.aggregator import Aggregator, PlaintextAggregator
@@ -105,7 +107,7 @@ def execute(
         name = out.resolve().name
         write_page([(name, rows, summary)], {name: folder.ledger_path}, folder.page)
         # Last: a folder with a summary is that of a run that has ended, with all that it leaves.
-        folder.write_json(folder.summary_path, summary)
+        write_json(folder.summary_path, summary)
     return summary
 
 

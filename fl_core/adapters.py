@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from fl_core.config import LoraSettings
-from fl_core.run_folder import StorageError, storage_errors, write_atomically
+from fl_core.first_line import first_line
+from fl_core.storage import StorageError, draft_of, storage_errors, write_atomically
 from secagg.errors import SottoError
 
 __all__ = [
@@ -64,7 +65,7 @@ def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
         try:
             return get_peft_model(base, config)
         except ValueError as error:
-            raise SottoError(f"lora.targets {targets}: {str(error).splitlines()[0]}") from None
+            raise SottoError(f"lora.targets {targets}: {first_line(error)}") from None
 
 
 def default_targets(base: nn.Module) -> list[str] | str:
@@ -182,7 +183,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     Raises:
         StorageError: if it cannot be written.
     """
-    draft = folder.with_name(f".{folder.name}.tmp")
+    draft = draft_of(folder)
     with storage_errors(folder):
         shutil.rmtree(draft, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ the one sum that is opened anyway. Every protected contribution is clipped to th
 C_0 / C_t, so that grid, noise and sensitivity are the same in every round, and adds one coordinate: plus w if its norm
 was at most C_t, else minus w. Together they have an L2 norm of at most sqrt(C_0^2 + w^2), which the noise is sized for:
 with w = C_0 / 10 that is 0.5 % more noise, the whole price. What the server makes of the opened coordinate is
-post-processing.
+post-processing. A norm itself never leaves a client.
 
 Not covered, as with every clipped gradient here, is float rounding before the grid: a record whose norm is C_t up to
 its last bits may be told as above or below depending on the batch it was computed in, 2 w in one coordinate.

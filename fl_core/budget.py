@@ -2,7 +2,8 @@
 
 Adds the Renyi divergences of every opening in the ledger at fixed orders, so that adding a round costs
 microseconds. Sums of RDP at fixed orders stay valid when later rounds depend on earlier outputs (Feldman and Zrnic
-2021), which makes them a stop rule; the reported epsilons come from the ledger by `fl_core.privacy.views`.
+2021), which makes them a stop rule; the reported epsilons come from the ledger by `fl_core.privacy.views`. An opening
+beyond either bound is never let through, and one that was counted is never taken back.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fl_core.privacy.views import VIEWS
 from fl_core.privacy_plan import PrivacyPlan, budget_view, target_epsilon
 from fl_core.shared_budget import TOLERANCE, BudgetExhausted, SharedBudget
 
-__all__ = ["VIEWS", "Budget", "BudgetExhausted"]
+__all__ = ["Budget"]
 
 
 class Budget:

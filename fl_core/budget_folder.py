@@ -14,7 +14,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from fl_core.privacy.joint import rdp_of_ledger
 from fl_core.privacy.ledger import Head, LedgerContents, LedgerError, read_ledger
 from fl_core.privacy.rdp import ORDERS, epsilon_from_rdp
 from fl_core.privacy.views import VIEWS
-from fl_core.run_folder import StorageError, storage_errors, write_atomically
+from fl_core.storage import StorageError, storage_errors, write_json
 from secagg.errors import SottoError
 
 __all__ = [
@@ -197,5 +196,4 @@ def write_book(folder: Path, book: Book) -> None:
         {"run": entry.run, "ledger": str(entry.ledger), "lines": entry.head.lines, "head": entry.head.hash}
         for entry in book.runs
     ]
-    record: dict[str, Any] = {"format": _FORMAT, "terms": asdict(book.terms), "runs": runs}
-    write_atomically(_file(folder), (json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_json(_file(folder), {"format": _FORMAT, "terms": asdict(book.terms), "runs": runs})

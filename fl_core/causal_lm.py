@@ -41,10 +41,17 @@ class CausalLmLoss:
     Attributes:
         reduction: "mean" over each sequence's own tokens, or "sum".
         chunk: tokens whose logits exist at a time; default by device.
+
+    Raises:
+        SottoError: for another reduction.
     """
 
     reduction: str = "mean"
     chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.reduction not in ("mean", "sum"):
+            raise SottoError(f"CausalLmLoss: reduction is {self.reduction!r}; allowed: 'mean', 'sum'")
 
     def __call__(self, output: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         """Losses `[b]` from a model's output with `logits [b, t, v]`."""

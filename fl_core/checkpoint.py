@@ -2,8 +2,7 @@
 
 One safetensors file per checkpoint, written atomically; the newest two are kept. A checkpoint carries a digest of
 itself, so that a run never goes on from what a disk made of it. It also remembers the ledger's length and head, so that
-a ledger that lost lines since is found out. Only safetensors and JSON are read:
-loading can never execute anything.
+a ledger that lost lines since is found out. Only safetensors and JSON are read: loading can never execute anything.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fl_core.optimizers import OptimizerState
-from fl_core.run_folder import StorageError, write_atomically
+from fl_core.storage import StorageError, write_atomically
 
 __all__ = ["Checkpoint", "latest_checkpoint", "save_checkpoint"]
 

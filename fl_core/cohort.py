@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_core.adaptive_clipping import RoundClip, signed_bits
-from fl_core.client import local_updates
-from fl_core.client_gradients import bytes_of_sample, refuse_mixed_clients
 from fl_core.cohort_size import samples_together
 from fl_core.config import RunConfig
-from fl_core.private_gradient import PrivateGradient
+from fl_core.gradients.client_gradients import bytes_of_sample, refuse_mixed_clients
+from fl_core.gradients.private_gradient import PrivateGradient
+from fl_core.local_training import local_updates
 from fl_core.sampling import poisson_coin, poisson_sample
 from fl_core.task import FederatedTask
 from kernels import clip_and_sum_counted, clip_rows, squared_norms
@@ -33,12 +33,19 @@ __all__ = ["Contributions", "Diagnostics", "cohort_contributions", "refuse_mixed
 
 @dataclass
 class Diagnostics:
-    """What a simulation can see and a deployment cannot; for the researcher's eyes, never part of a message."""
+    """What a simulation can see and a deployment cannot; for the researcher's eyes, never part of a message.
+
+    Attributes:
+        samples: contributions that took part: records with unit example, clients with unit client.
+        clipped, nonfinite: how many of them were.
+        loss_sum, loss_count: sum of the records' finite losses, and how many these are; none is known with unit client.
+    """
 
     samples: int = 0
     clipped: int = 0
     nonfinite: int = 0
     loss_sum: float = 0.0
+    loss_count: int = 0
 
     def add(self, other: Diagnostics) -> None:
         """Count another cohort's too."""
@@ -46,17 +53,14 @@ class Diagnostics:
         self.clipped += other.clipped
         self.nonfinite += other.nonfinite
         self.loss_sum += other.loss_sum
+        self.loss_count += other.loss_count
 
     def row(self) -> dict[str, float]:
-        """For the simulation's part of a round's metrics; empty if no record took part."""
+        """For the simulation's part of a round's metrics; empty if nothing took part, no loss if none is known."""
         if not self.samples:
             return {}
-        return {
-            "samples": self.samples,
-            "clipped": self.clipped / self.samples,
-            "nonfinite": self.nonfinite,
-            "loss": self.loss_sum / self.samples,
-        }
+        row = {"samples": self.samples, "clipped": self.clipped / self.samples, "nonfinite": self.nonfinite}
+        return {**row, "loss": self.loss_sum / self.loss_count} if self.loss_count else row
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def refuse_mixed_records(task: FederatedTask, theta: Tensor, clients: Sequence[i
         config: unit and batch size.
 
     Raises:
-        SottoError: as `fl_core.sample_independence`.
+        SottoError: as `fl_core.gradients.sample_independence`.
     """
     task.model.train()
     if config.privacy.unit == "client":
@@ -217,4 +221,6 @@ def _count(diagnostics: Diagnostics, samples: int, clipped: int, nonfinite: int,
     diagnostics.samples += samples
     diagnostics.clipped += clipped
     diagnostics.nonfinite += nonfinite
-    diagnostics.loss_sum += float(losses.nan_to_num(0.0, 0.0, 0.0).sum())
+    finite = losses[losses.isfinite()]
+    diagnostics.loss_sum += float(finite.sum())
+    diagnostics.loss_count += len(finite)

@@ -51,7 +51,7 @@ def samples_together(config: RunConfig, bytes_of_sample: int) -> int:
 
     Args:
         config: `engine.batch_size` and `engine.cohort_gib`.
-        bytes_of_sample: what a pass keeps of each (`fl_core.client_gradients.bytes_of_sample`).
+        bytes_of_sample: what a pass keeps of each (`fl_core.gradients.client_gradients.bytes_of_sample`).
     """
     room = int((1 - _VECTORS) * config.engine.cohort_gib * 2**30)
     return min(config.engine.batch_size, max(1, room // max(1, bytes_of_sample)))

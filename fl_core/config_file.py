@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_check import check
-from fl_core.run_folder import write_atomically
+from fl_core.first_line import first_line
+from fl_core.storage import write_atomically
 
 __all__ = ["first_difference", "load_config", "load_yaml", "merge_into", "parse_config", "save_config", "to_dict"]
 
@@ -58,7 +59,7 @@ def load_yaml(path: Path) -> DictConfig:
     except ConfigError:
         raise
     except Exception as error:  # yaml's and OmegaConf's own errors share no base class
-        raise ConfigError(f"config {path} is not valid YAML: {_first_line(error)}") from None
+        raise ConfigError(f"config {path} is not valid YAML: {first_line(error)}") from None
     if isinstance(loaded, ListConfig):
         raise ConfigError(f"config {path} holds a list; it must be a mapping of sections such as data, privacy")
     assert isinstance(loaded, DictConfig)
@@ -90,7 +91,7 @@ def merge_into(schema: type[Schema], loaded: DictConfig, overrides: list[str], w
         try:
             _refuse_bombs(value, f"override {item!r}")
         except yaml.YAMLError as error:
-            raise ConfigError(f"override {item!r} has no value of YAML: {_first_line(error)}") from None
+            raise ConfigError(f"override {item!r} has no value of YAML: {first_line(error)}") from None
     _check_known(loaded, schema, where, "")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), loaded, OmegaConf.from_dotlist(overrides))
@@ -98,9 +99,9 @@ def merge_into(schema: type[Schema], loaded: DictConfig, overrides: list[str], w
         OmegaConf.structured(config)  # merging lets a mapping into a list of texts, and no run could save it
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
-        raise ConfigError(f"{where}: key {key}: {_first_line(error)}") from None
+        raise ConfigError(f"{where}: key {key}: {first_line(error)}") from None
     except Exception as error:  # malformed override values reach yaml's own exceptions
-        raise ConfigError(f"{where}: overrides {overrides}: {_first_line(error)}") from None
+        raise ConfigError(f"{where}: overrides {overrides}: {first_line(error)}") from None
     assert isinstance(config, schema)
     return config
 
@@ -150,11 +151,6 @@ def _refuse_bombs(text: str, where: str) -> None:
         if depth > _MAX_DEPTH:
             line = event.start_mark.line + 1
             raise ConfigError(f"{where}, line {line}: nested more than {_MAX_DEPTH} levels deep")
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _check_known_key(root: type, key: str, where: str) -> None:

@@ -29,7 +29,6 @@ __all__ = [
     "ledger_opening",
     "plan_privacy",
     "target_epsilon",
-    "warnings_of",
 ]
 
 IDEALISED = "gaussian: epsilon is that of the idealised real-valued mechanism, not of the rounded floats that ran"
@@ -132,7 +131,7 @@ def plan_privacy(config: RunConfig, length: int, contributions: int) -> PrivacyP
         noise,
         multiplier,
         length,
-        warnings_of(config),
+        _warnings(config),
         ring_bits=_ring_bits(config, grid, noise, contributions),
         # A client's vector is one contribution with unit client, and has no norm to keep to with unit example.
         norm_bound=clip_steps if a.norm_check else 0,
@@ -231,7 +230,7 @@ def bounded_view(trust: str, backend: str) -> str:
     return "aggregators" if trust == "distributed" and backend == "smpc" else "release"
 
 
-def warnings_of(config: RunConfig) -> tuple[str, ...]:
+def _warnings(config: RunConfig) -> tuple[str, ...]:
     """What the ledger's header cannot say by itself (see `standing_warnings`) but every reader must know."""
     p = config.privacy
     found = []

@@ -1,4 +1,4 @@
-"""What an engine says of a round when it is over, for displays."""
+"""What the round loop says of a round when it is over, for displays: released numbers, never what a simulation saw."""
 
 from __future__ import annotations
 

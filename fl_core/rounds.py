@@ -7,7 +7,8 @@ says that the server adds the noise, and the hook (the ledger's entry) always ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from fl_core.adaptive_clipping import RoundClip, clip_of_round
 from fl_core.cohort import Contributions
 from fl_core.config import RunConfig
 from fl_core.privacy_plan import PrivacyPlan
-from secagg.aggregator import Aggregator
+from secagg.aggregator import Aggregator, BeforeOpening
 from secagg.envelopes import SealedMessage
 from secagg.errors import AggregationError
 from secagg.messages import ClientMessage, RoundSpec, RoundSum
@@ -29,9 +30,8 @@ from secagg.sharing import split
 from secagg.xnoise import draw_components
 
 __all__ = [
-    "BeforeOpening",
     "attempt_stream",
-    "begin_round",
+    "begun_round",
     "clip_of",
     "cohort_messages",
     "joint_message",
@@ -40,8 +40,6 @@ __all__ = [
     "open_messages",
     "spec_of",
 ]
-
-BeforeOpening = Callable[[frozenset[int]], None]
 
 
 def spec_of(config: RunConfig, plan: PrivacyPlan, run: str, number: int, attempt: int, model: str) -> RoundSpec:
@@ -159,14 +157,10 @@ def open_messages(
         OpeningRefused: if this sum would differ too little from an earlier one; the round's shares are discarded.
         AggregationError: if the sum could not be opened; the round's shares are discarded.
     """
-    begin_round(aggregator, spec)
-    try:
+    with begun_round(aggregator, spec):
         for message in messages:
             aggregator.submit(message)
         opened = aggregator.close(before_opening)
-    except BaseException:
-        aggregator.abort()
-        raise
     return _with_server_noise(opened, noise, spec.length, server)
 
 
@@ -186,8 +180,7 @@ def open_joint_sum(
     Arguments as `open_messages`, with contributions in grid steps in place of messages, and one keystream for all
     clients' noise; noise in components cannot be drawn jointly.
     """
-    begin_round(aggregator, spec)
-    try:
+    with begun_round(aggregator, spec):
         joint: NDArray[np.int64] = np.zeros(spec.length, dtype=np.int64)
         clients: list[int] = []
         for part in parts:
@@ -199,14 +192,12 @@ def open_joint_sum(
             shares = split(joint, aggregator.parties, simulation.child("shares"), spec.bits)
             aggregator.submit(ClientMessage(spec.run, spec.round, spec.attempt, tuple(clients), shares))
         opened = aggregator.close(before_opening)
-    except BaseException:
-        aggregator.abort()
-        raise
     return _with_server_noise(opened, noise, spec.length, server)
 
 
-def begin_round(aggregator: Aggregator, spec: RoundSpec) -> None:
-    """Open the round at the aggregator.
+@contextmanager
+def begun_round(aggregator: Aggregator, spec: RoundSpec) -> Iterator[None]:
+    """Open the round at the aggregator for the block, which submits and closes; an error in it discards all shares.
 
     Raises:
         AggregationError: if it cannot be opened, or the aggregator refuses it.
@@ -216,6 +207,11 @@ def begin_round(aggregator: Aggregator, spec: RoundSpec) -> None:
     except OpeningRefused as refusal:
         # Not about this round's clients, which nobody knows yet: the next round would be refused too.
         raise AggregationError(f"round {spec.round} was refused before it began: {refusal}") from None
+    try:
+        yield
+    except BaseException:
+        aggregator.abort()
+        raise
 
 
 def _add_own_noise(vector: NDArray[np.int64], noise: NoisePlan, own: Keystream) -> tuple[bytes, ...]:

@@ -1,87 +1,18 @@
-"""The run folder on disk: one process at a time, every file whole or absent.
+"""The run folder on disk, which one process at a time holds.
 
 Layout: `config.yaml` (resolved), `metrics.jsonl`, `ledger.jsonl`, `checkpoints/`, `adapter/`, `figures/`,
-`tensorboard/`, `report.html`, `summary.json`. It must never overwrite a run that it was not told to overwrite, and
-never leave a half-written file behind.
+`tensorboard/`, `report.html`, `summary.json`. It must never overwrite a run that it was not told to overwrite.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
 
-from secagg.errors import SottoError
+from fl_core.storage import StorageError, draft_of, lock_folder, storage_errors
 
-__all__ = ["FolderInUse", "RunFolder", "StorageError", "lock_folder", "storage_errors", "write_atomically"]
-
-_FILES = ("config.yaml", "metrics.jsonl", "report.html", "summary.json")
-
-
-class StorageError(SottoError):
-    """The run folder cannot be used or written."""
-
-
-class FolderInUse(StorageError):
-    """Another process holds the folder."""
-
-
-@contextlib.contextmanager
-def storage_errors(what: Path) -> Iterator[None]:
-    """Turn an OSError while writing `what` into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{what} cannot be written: {error.strerror or error}; what was written before is intact, "
-            "free space or choose another --out, then use --resume"
-        ) from None
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step, on disk before returning.
-
-    Raises:
-        StorageError: if the disk is full or not writable; the old content stays.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with storage_errors(path):
-        try:
-            with temporary.open("wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
-            os.replace(temporary, path)
-            _sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def lock_folder(path: Path) -> IO[str]:
-    """Make the folder if need be and hold its lock until the returned file is closed.
-
-    Raises:
-        FolderInUse: if another process holds it.
-        StorageError: if it cannot be written.
-    """
-    with storage_errors(path):
-        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True)
-        for folder in missing:
-            _sync_folder(folder.parent)  # a folder that a crash forgets would take its ledger with it
-        lock = (path / ".lock").open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise FolderInUse(f"{path} is in use by another run; wait for it or choose another --out") from None
-    return lock
+__all__ = ["RunFolder"]
 
 
 class RunFolder:
@@ -168,10 +99,6 @@ class RunFolder:
         """The run's row in result tables; there once the run has ended."""
         return self.path / "summary.json"
 
-    def write_json(self, path: Path, value: Any) -> None:
-        """Write strict JSON atomically."""
-        write_atomically(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
-
     def close(self) -> None:
         """Release the lock."""
         self._lock.close()
@@ -197,11 +124,11 @@ class RunFolder:
 
     def _remove_drafts(self) -> None:
         """Files that a killed process was about to put in their places; nobody else writes while the lock is held."""
-        for place in (*_FILES, "adapter"):
-            for draft in self.path.glob(f".{place}.tmp"):
-                shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
+        for file in (self.config_path, self.metrics_path, self.page, self.summary_path):
+            draft_of(file).unlink(missing_ok=True)
+        shutil.rmtree(draft_of(self.adapter), ignore_errors=True)
         for folder, name in ((self.checkpoints, "round-*"), (self.figures, "*"), (self.adapter, "*")):
-            for draft in folder.glob(f".{name}.tmp"):
+            for draft in folder.glob(draft_of(folder / name).name):
                 draft.unlink()
 
     def _clear(self) -> None:
@@ -210,11 +137,3 @@ class RunFolder:
             file.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.adapter, self.figures, self.tensorboard, *self.services):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

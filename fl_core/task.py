@@ -1,6 +1,6 @@
 """What a federated experiment consists of, once data and model are there.
 
-A frozen description that the engines run; it holds no privacy decision and no randomness.
+A frozen description that the engines run; it never holds a privacy decision or randomness.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from peft import PeftModel
-from torch import Tensor
+
+from fl_core.gradients.sample_losses import LossFunction
 
 __all__ = ["WHOLE", "FederatedTask", "Protected"]
 
@@ -43,7 +44,7 @@ class FederatedTask:
         model: frozen base with a trainable adapter.
         clients: record indices of each client, `[n_i]` int64; an empty client is legal.
         batch: record indices -> the model's inputs, as `fl_core.batches.forward` takes them.
-        loss: `(model_output, inputs) -> [b]`.
+        loss: `(model_output, inputs) -> [b]`, one loss per sample.
         evaluate: scores of the model on public test data, `accuracy` among them.
         evaluate_whole: as `evaluate`, on all of the test data where that was too much for every round; before the first
             and after the last round.
@@ -56,7 +57,7 @@ class FederatedTask:
     model: PeftModel
     clients: tuple[NDArray[np.int64], ...] = field(repr=False)
     batch: Callable[[NDArray[np.int64]], Any]
-    loss: Callable[[Any, Any], Tensor]
+    loss: LossFunction
     evaluate: Callable[[PeftModel], dict[str, float]]
     source: str
     evaluate_whole: Callable[[PeftModel], dict[str, float]] | None = None

@@ -72,7 +72,7 @@ def sweep(
     from experiments.html_report import write_page
     from experiments.report import PAGE, arm_facts, arm_table, ledgers_of, load_runs, write_report
     from experiments.runs import execute
-    from fl_core.run_folder import FolderInUse
+    from fl_core.storage import FolderInUse
 
     done, elsewhere = [], []
     for number, (name, parsed) in enumerate(variants, 1):

@@ -20,7 +20,7 @@ from experiments.html_report.sections import Section, Subject
 from experiments.html_report.sorting import SCRIPT
 from experiments.html_report.style import style
 from experiments.html_report.sweep_page import sweep_sections
-from fl_core.run_folder import write_atomically
+from fl_core.storage import write_atomically
 
 __all__ = ["write_page"]
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from experiments.language.recipe import PretrainingRecipe
-from fl_core.run_folder import StorageError, storage_errors, write_atomically
+from fl_core.storage import StorageError, storage_errors, write_atomically
 
 __all__ = ["score_text", "write_base"]
 

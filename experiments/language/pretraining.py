@@ -21,10 +21,10 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from experiments.language.corpus import Corpus
+from experiments.language.interruption import interruption_held_back
 from experiments.language.packing import blocks_of, epoch_order
 from experiments.language.recipe import PretrainingRecipe, ShapeSettings
 from experiments.language.training_state import TrainingFolder
-from fl_core.interruption import interruption_held_back
 from secagg.errors import SottoError
 
 __all__ = ["PretrainingReport", "Trainer", "new_model", "perplexity", "works_in_bfloat16"]

@@ -24,7 +24,7 @@ from experiments.language.recipe import PretrainingRecipe, load_recipe
 from experiments.language.tokenizer import load_tokenizer
 from fl_core.config import ConfigError
 from fl_core.config_file import first_difference, save_config, to_dict
-from fl_core.run_folder import StorageError, lock_folder, storage_errors, write_atomically
+from fl_core.storage import StorageError, lock_folder, storage_errors, write_atomically
 from fl_core.tracking import read_metrics, summary_writer
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from experiments.datasets import DatasetMissing, ImageData, division_words, load
 from experiments.frozen_cache import FrozenCache, FrozenWork
 from experiments.models import Cnn, CnnConfig, PretrainRecipe, pretrained_base
 from fl_core.adapters import attach_adapter
-from fl_core.broadcast import frozen_digest
 from fl_core.config import DataConfig, ModelConfig, RunConfig
+from fl_core.model_digest import frozen_digest
 from fl_core.task import FederatedTask, Protected
 from secagg.errors import SottoError
 

@@ -20,13 +20,13 @@ from experiments.language.bases import load_base
 from experiments.language.next_word import NextWordScorer, score
 from experiments.language.sequences import Sequences, record_words, sequences_of
 from experiments.language.words import Vocabulary
+from experiments.tasks.devices import device_of
 from experiments.tasks.stored_sequences import FrozenStates, StoredSequences
 from fl_core.adapters import attach_adapter
-from fl_core.broadcast import frozen_digest
 from fl_core.causal_lm import CausalLmLoss
 from fl_core.config import DataConfig, RunConfig
-from fl_core.devices import device_of
 from fl_core.frozen_prefix import frozen_prefix
+from fl_core.model_digest import frozen_digest
 from fl_core.task import FederatedTask, Protected
 from secagg.errors import SottoError
 

@@ -1,4 +1,7 @@
-"""A round's request on its way to another process of the same simulation, which holds the clients' secrets too."""
+"""A round's request on its way to another process of the same simulation, which holds the clients' secrets too.
+
+It carries the key that all randomness of the attempt follows from, so it must never go to anybody else.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fl_core.engines.round_loop import RoundRequest
+from fl_core.engines.message_source import RoundRequest
 from secagg.randomness import Keystream
 from secagg.wire import ids_of, ranges_of, spec_from_wire, spec_to_wire
 

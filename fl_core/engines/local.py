@@ -1,6 +1,7 @@
 """The local engine: every client simulated on this machine, as cohorts that share batches.
 
-Takes what the round loop takes; stands for the clients, so it sees their records and their noise. A deployment's
+Takes a round's request; gives its opened sum. It stands for the clients, so it sees their records and their noise; what
+it sees beside messages is for the run folder's `simulation/` numbers and must never go anywhere else. A deployment's
 clients do the same each on its own (`fl_core.engines.flower`).
 """
 
@@ -8,24 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fl_core.checkpoint import Checkpoint
 from fl_core.cohort import Contributions, Diagnostics
 from fl_core.cohort_size import cohorts
 from fl_core.config import RunConfig
 from fl_core.engines.cohort_request import CohortRequest
 from fl_core.engines.cohort_work import CohortItem, cohort_items
-from fl_core.engines.round_loop import RoundLoop, RoundRequest
+from fl_core.engines.message_source import RoundRequest
 from fl_core.engines.worker_pool import WorkerPool
-from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import PrivacyPlan
-from fl_core.rounds import BeforeOpening, open_joint_sum, open_messages
-from fl_core.run_folder import RunFolder
+from fl_core.rounds import open_joint_sum, open_messages
 from fl_core.task import FederatedTask
-from secagg.aggregator import Aggregator
+from secagg.aggregator import Aggregator, BeforeOpening
 from secagg.envelopes import SealedMessage
 from secagg.messages import ClientMessage, RoundSum
 
-__all__ = ["LocalClients", "LocalEngine"]
+__all__ = ["LocalClients"]
 
 
 class LocalClients:
@@ -78,24 +76,3 @@ class LocalClients:
         present = asked.round.present
         for part in cohorts(self._task, present, self._config):
             yield from cohort_items(self._task, self._config, self._plan, asked, present[part])
-
-
-class LocalEngine(RoundLoop):
-    """The round loop over clients that are all simulated on this machine.
-
-    Arguments as `RoundLoop`, with a pool of workers, if there are any, in place of the source.
-    """
-
-    def __init__(
-        self,
-        task: FederatedTask,
-        config: RunConfig,
-        plan: PrivacyPlan,
-        folder: RunFolder,
-        ledger: Ledger,
-        aggregator: Aggregator,
-        start: Checkpoint | None,
-        pool: WorkerPool | None = None,
-    ) -> None:
-        source = LocalClients(task, config, plan, pool)
-        super().__init__(task, config, plan, folder, ledger, aggregator, start, source)

@@ -1,79 +1,45 @@
 """The round loop that all engines run: rounds one after another, wherever the clients' messages come from.
 
-Takes a task, a configuration, a run folder, an aggregator and a source of messages; leaves a run folder whose ledger
-was written before every opening. It can be interrupted at any moment and resumed: a crash can only make the ledger
-over-count.
+Takes a task, a configuration, a run folder, an aggregator and a source of messages; leaves a run folder. No sum is ever
+opened that is not in the ledger before. It can be interrupted at any moment and resumed: a crash can only make the
+ledger over-count.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from fl_core.adapters import flat_adapter, load_flat_adapter, unmoved_weights
 from fl_core.adaptive_clipping import next_clip_norm
-from fl_core.broadcast import broadcast_digest, frozen_digest
-from fl_core.budget import Budget, BudgetExhausted
+from fl_core.budget import Budget
 from fl_core.checkpoint import Checkpoint, save_checkpoint
 from fl_core.config import RunConfig
+from fl_core.engines.message_source import MessageSource, RoundRequest
+from fl_core.model_digest import broadcast_digest, frozen_digest
 from fl_core.optimizers import OptimizerState, initial_state, server_step
 from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import PrivacyPlan, ledger_opening
 from fl_core.round_report import RoundReport
-from fl_core.rounds import BeforeOpening, attempt_stream, spec_of
-from fl_core.run_folder import RunFolder, StorageError
+from fl_core.rounds import attempt_stream, spec_of
+from fl_core.run_folder import RunFolder
 from fl_core.sampling import poisson_coin
+from fl_core.shared_budget import BudgetExhausted
+from fl_core.storage import StorageError
 from fl_core.task import WHOLE, FederatedTask
-from fl_core.tracking import RunTracker, outside_trackers, simulated
+from fl_core.tracking import RunTracker, outside_trackers, read_metrics, simulated
 from secagg.aggregator import Aggregator
 from secagg.errors import AggregationError, PartyFailure
-from secagg.messages import RoundSpec, RoundSum
+from secagg.messages import RoundSum
 from secagg.openings import OpeningRefused
 from secagg.randomness import Keystream
 from secagg.round_state import BelowMinimum
 
-__all__ = ["MessageSource", "RoundLoop", "RoundRequest"]
-
-
-@dataclass(frozen=True)
-class RoundRequest:
-    """What the clients of one attempt at a round are asked for.
-
-    Attributes:
-        spec: the round, as the aggregator opens it.
-        present: clients that are there.
-        theta: broadcast adapter `[p]`; the task's model holds it.
-        clip_norm: adaptive clipping's norm of this round; None with fixed clipping.
-        stream: simulated randomness of this attempt; the client `i` of a simulation draws from its child.
-    """
-
-    spec: RoundSpec
-    present: list[int]
-    theta: Tensor
-    clip_norm: float | None
-    stream: Keystream
-
-
-class MessageSource(Protocol):
-    """Where the messages of a round come from."""
-
-    refused: int  # clients that sent something in the last round that is not in its sum, as far as the source knows
-
-    def open_sum(self, request: RoundRequest, aggregator: Aggregator, before_opening: BeforeOpening) -> RoundSum:
-        """Open the round, hand in every client's message, close it.
-
-        Raises:
-            AggregationError, OpeningRefused: as `Aggregator.open_round` and `Aggregator.close`; the round's shares
-                are discarded.
-        """
-
-    def row(self) -> dict[str, float]:
-        """What a simulation saw of the last round, for the run folder alone; a deployment sees nothing."""
+__all__ = ["RoundLoop"]
 
 
 class RoundLoop:
@@ -103,28 +69,8 @@ class RoundLoop:
     ) -> None:
         self.task, self.config, self.plan = task, config, plan
         self.folder, self.ledger, self.aggregator, self.source = folder, ledger, aggregator, source
-        theta, length = flat_adapter(task.model), plan.parameters
-        if start is not None:
-            if len(start.theta) != length:
-                raise StorageError(
-                    f"the checkpoint of round {start.round} has {len(start.theta)} parameters, and this run's adapter "
-                    f"{length}; remove it, or use another --out"
-                )
-            theta = start.theta
-        self.state = Checkpoint(
-            0 if start is None else start.round,
-            theta,
-            initial_state(len(theta)) if start is None else start.optimizer,
-            ledger.lines,
-            ledger.head,
-            (config.privacy.clip_norm if start is None else start.clip_norm) if plan.bit else None,
-        )
-        if plan.bit and self.state.clip_norm is None:
-            raise StorageError(
-                f"the checkpoint of round {self.state.round} has no clip norm, so its run had privacy.clipping fixed; "
-                "go on with that"
-            )
-        load_flat_adapter(task.model, theta)
+        self.state = _untrained(task, config, plan, ledger) if start is None else _resumed(start, plan, ledger)
+        load_flat_adapter(task.model, self.state.theta)
         self.budget = Budget(config, plan, ledger)
         outside = outside_trackers(config.tracking, folder.path, ledger.header.run)
         self.tracker = RunTracker(folder, self.state.round, outside)
@@ -152,6 +98,7 @@ class RoundLoop:
                     report = self._round(self.state.round + 1)
                 except BudgetExhausted as stop:
                     ended = str(stop)
+                    self._score_end()
                     break
                 on_round(report)
         finally:
@@ -185,9 +132,16 @@ class RoundLoop:
         rounds, epsilons = self.config.federation.rounds, self.budget.epsilons()
         return RoundReport(number, rounds, survivors, refused, scores, epsilons, message)
 
-    def _scores(self, number: int) -> dict[str, float]:
+    def _score_end(self) -> None:
+        """Score a run that ends before its last round as that one would have been, if it is not yet."""
+        row = read_metrics(self.folder.metrics_path)[-1]
+        wanted = "accuracy" if self.task.evaluate_whole is None else f"{WHOLE}accuracy"
+        if wanted not in row:
+            self.tracker.add(row["round"], self._scores(row["round"], last=True))
+
+    def _scores(self, number: int, last: bool = False) -> dict[str, float]:
         """Scores on public test data after round `number`; the whole of it at both ends, with the prefix WHOLE."""
-        last = number == self.config.federation.rounds
+        last = last or number == self.config.federation.rounds
         if number % self.config.engine.eval_every and not last:
             return {}
         scores = self.task.evaluate(self.task.model)
@@ -233,7 +187,8 @@ class RoundLoop:
         request = RoundRequest(spec, present, self.state.theta, self.state.clip_norm, stream)
         return self.source.open_sum(request, self.aggregator, before_opening)
 
-    def _step(self, number: int, opened: RoundSum) -> None:
+    def _average(self, opened: RoundSum) -> tuple[Tensor, float | None]:
+        """The average contribution `[p]` float64 with the noise in it, and the next round's clip norm."""
         config = self.config
         total = torch.from_numpy(self.plan.grid.decode(opened.total))
         # Public and fixed, whoever dropped out or was sampled: a data-dependent denominator would leak.
@@ -247,7 +202,16 @@ class RoundLoop:
             # quantile, out of reach then, would push the norm on for ever.
             present = expected * len(opened.clients) / config.federation.clients
             clip_norm = next_clip_norm(clip_norm, int(opened.total[-1]), present, self.plan.bit, config.privacy)
-        average = total / expected
+        return total / expected, clip_norm
+
+    def _step(self, number: int, opened: RoundSum) -> None:
+        """Let the server's optimiser follow the opened sum.
+
+        Raises:
+            AggregationError: if the adapter diverges, or a weight with a gradient does not move in the first step.
+        """
+        config = self.config
+        average, clip_norm = self._average(opened)
         theta, optimizer = server_step(
             self.state.theta, average, self.state.optimizer, config.server, config.federation.rounds
         )
@@ -302,3 +266,29 @@ class RoundLoop:
         if message:
             row["message"] = message
         self.tracker.record(row)
+
+
+def _untrained(task: FederatedTask, config: RunConfig, plan: PrivacyPlan, ledger: Ledger) -> Checkpoint:
+    theta = flat_adapter(task.model)
+    clip_norm = config.privacy.clip_norm if plan.bit else None
+    return Checkpoint(0, theta, initial_state(len(theta)), ledger.lines, ledger.head, clip_norm)
+
+
+def _resumed(start: Checkpoint, plan: PrivacyPlan, ledger: Ledger) -> Checkpoint:
+    """A checkpoint's state, with where the ledger stands now.
+
+    Raises:
+        StorageError: if it is of another adapter or another kind of clipping.
+    """
+    if len(start.theta) != plan.parameters:
+        raise StorageError(
+            f"the checkpoint of round {start.round} has {len(start.theta)} parameters, and this run's adapter "
+            f"{plan.parameters}; remove it, or use another --out"
+        )
+    if plan.bit and start.clip_norm is None:
+        raise StorageError(
+            f"the checkpoint of round {start.round} has no clip norm, so its run had privacy.clipping fixed; "
+            "go on with that"
+        )
+    clip_norm = start.clip_norm if plan.bit else None
+    return replace(start, ledger_lines=ledger.lines, ledger_head=ledger.head, clip_norm=clip_norm)

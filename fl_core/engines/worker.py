@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 
 from fl_core.adapters import load_flat_adapter
-from fl_core.broadcast import frozen_digest
 from fl_core.cohort import Contributions, Diagnostics
 from fl_core.cohort_size import cohorts
 from fl_core.config import RunConfig
@@ -24,6 +23,7 @@ from fl_core.engines.cohort_request import CohortRequest, request_from_wire
 from fl_core.engines.cohort_work import CohortItem, cohort_items
 from fl_core.engines.worker_link import LinkBroken, group_store, join, receive, send
 from fl_core.host_memory import keep_freed_memory
+from fl_core.model_digest import frozen_digest
 from fl_core.privacy_plan import PrivacyPlan
 from fl_core.task import FederatedTask
 from secagg.coordinator.members import load_cohort

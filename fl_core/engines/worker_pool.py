@@ -21,7 +21,6 @@ import numpy as np
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from fl_core.broadcast import frozen_digest
 from fl_core.cohort import Contributions, Diagnostics
 from fl_core.cohort_size import cohorts
 from fl_core.config import RunConfig
@@ -29,6 +28,7 @@ from fl_core.engines.cohort_request import CohortRequest, request_to_wire
 from fl_core.engines.cohort_work import CohortItem
 from fl_core.engines.worker import TaskBuilder, work
 from fl_core.engines.worker_link import LinkBroken, group_store, join, leave, receive, send
+from fl_core.model_digest import frozen_digest
 from fl_core.privacy_plan import PrivacyPlan
 from fl_core.task import FederatedTask
 from secagg.envelopes import SealedMessage

@@ -1,9 +1,8 @@
 """From what ran to one epsilon, with the words that belong to the number.
 
 Takes events, a delta, an accountant (`rdp` or `pld`, both computed with dp-accounting) and a neighbouring
-relation; gives an `Epsilon`. The noise counted is that of the survivors; what other adversaries are left with
-is in `views`.
-It must never answer with a number that nothing proves: what is not supported is refused in one sentence.
+relation; gives an `Epsilon`. The noise counted is that of the survivors; what other adversaries are left with is in
+`views`. It must never answer with a number that nothing proves: what is not supported is refused in one sentence.
 """
 
 import math
@@ -79,8 +78,7 @@ def epsilon(
 
 
 def idealised(events: Sequence[MechanismEvent], delta: float, neighbouring: str = "zero_out") -> Epsilon | None:
-    """The PLD epsilon of real-valued Gaussian noise of the same size, to be shown beside a proven one and so
-    named.
+    """The PLD epsilon of real-valued Gaussian noise of the same size, to be shown beside a proven one and so named.
 
     None where there is no such number: fixed-size sampling has no PLD.
     """

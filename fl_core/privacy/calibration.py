@@ -106,8 +106,7 @@ def _smallest(spent: Callable[[float], float], target: float, low: float, high: 
     while high > low * (1.0 + _TOLERANCE):
         middle = math.sqrt(low * high)
         if probes < 12 and at_high > 0.0 and at_low < math.inf:
-            # log epsilon is close to a straight line in log z; aim a little past the root, at the end that
-            # lags
+            # log epsilon is close to a straight line in log z; aim a little past the root, at the end that lags
             share = math.log(at_low / target) / math.log(at_low / at_high)
             guess = low * (high / low) ** share * (1.0 - nudge if moved_high else 1.0 + nudge)
             margin = 1.0 + _TOLERANCE / 10.0

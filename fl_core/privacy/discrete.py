@@ -1,10 +1,9 @@
 """Renyi divergences of integer noise: sums of discrete Gaussians, and Skellam noise.
 
-Takes ratios and grid sizes; gives RDP values or log moments as float64 arrays. A log moment is K(a) = (a - 1)
-D_a; it is convex in the order a with K(1) = 0, so between integer orders the straight line through two upper
-bounds is an upper bound (`interpolate_moments`). Nothing here knows about deltas, clients or adversaries, and
-nothing here may be
-smaller than what is proven: where no bound is known the caller refuses.
+Takes ratios and grid sizes; gives RDP values or log moments as float64 arrays. A log moment is K(a) = (a - 1) D_a; it
+is convex in the order a with K(1) = 0, so between integer orders the straight line through two upper bounds is an upper
+bound (`interpolate_moments`). Nothing here knows about deltas, clients or adversaries, and nothing here may be smaller
+than what is proven: where no bound is known the caller refuses.
 
 Sensitivities are integers: every protected contribution is truncated towards zero to an integer vector of L2
 norm at most C s (`accounting.md` calls this 2b), so the L2 sensitivity is not inflated by rounding. The
@@ -95,11 +94,9 @@ def discrete_gaussian_rdp(
 
 
 def skellam_rdp(orders: NDArray[np.int64], l2_steps: float, l1_steps: float, variance: float) -> NDArray[np.float64]:
-    """RDP of an integer shift under Skellam noise of the given variance (steps squared), at integer orders >=
-    2.
+    """RDP of an integer shift under Skellam noise of the given variance (steps squared), at integer orders >= 2.
 
-    a D2^2 / (2 mu) + min{((2a - 1) D2^2 + 6 D1) / (4 mu^2), 3 D1 / (2 mu)}, Agarwal-Kairouz-Liu 2021, Theorem
-    3.5.
+    a D2^2 / (2 mu) + min{((2a - 1) D2^2 + 6 D1) / (4 mu^2), 3 D1 / (2 mu)}, Agarwal-Kairouz-Liu 2021, Theorem 3.5.
     """
     a = orders.astype(np.float64)
     excess = ((2.0 * a - 1.0) * l2_steps**2 + 6.0 * l1_steps) / (4.0 * variance**2)
@@ -107,8 +104,7 @@ def skellam_rdp(orders: NDArray[np.int64], l2_steps: float, l1_steps: float, var
 
 
 def sampled_gaussian_moments(orders: NDArray[np.int64], sample_rate: float, l2_ratio: float) -> NDArray[np.float64]:
-    """Log moments K(a) of the Poisson-sampled Gaussian at integer orders a >= 1; a bound for N_Z(0, S^2)^d
-    too.
+    """Log moments K(a) of the Poisson-sampled Gaussian at integer orders a >= 1; a bound for N_Z(0, S^2)^d too.
 
     K(a) = log sum_k C(a,k) (1-q)^(a-k) q^k exp((k^2 - k) r^2 / 2), with r the L2 sensitivity over S (Mironov,
     Talwar, Zhang 2019, section 3.3).

@@ -1,7 +1,7 @@
 """The ledger, for those who use it: its lines, its file and what it amounts to, under one name.
 
-The parts are `ledger_entries` (what a line says), `ledger_file` (appending and verifying) and
-`ledger_summary` (the history and the epsilons).
+The parts are `ledger_entries` (what it says), `ledger_lines` (as which bytes), `ledger_file` (appending and verifying)
+and `ledger_summary` (the history and the epsilons).
 """
 
 from fl_core.privacy.ledger_entries import LedgerError, LedgerHeader, Opening

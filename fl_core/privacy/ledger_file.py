@@ -20,17 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from fl_core.privacy.ledger_entries import (
-    GENESIS,
-    LedgerError,
-    LedgerHeader,
-    Opening,
-    encode_line,
-    parse_line,
-)
+from fl_core.privacy.ledger_entries import LedgerError, LedgerHeader, Opening
+from fl_core.privacy.ledger_lines import GENESIS, encode_line, parse_line
 from fl_core.privacy.ledger_mending import without_torn_end, write_end
+from fl_core.storage import sync_folder
 
-__all__ = ["Head", "Ledger", "LedgerContents", "LedgerError", "LedgerHeader", "Opening", "read_ledger"]
+__all__ = ["Head", "Ledger", "LedgerContents", "read_ledger"]
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +103,7 @@ class Ledger:
             _lock(descriptor, path)
             ledger = cls(descriptor, LedgerContents(path, header, (), Head(0, GENESIS)), 0)
             ledger._write(header)
-            _sync_folder(path)
+            sync_folder(path.parent)
         except BaseException as error:
             os.close(descriptor)
             with contextlib.suppress(OSError):
@@ -239,14 +234,6 @@ def _lock(descriptor: int, path: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise LedgerError(f"Ledger {path} is in use by another process, and only one may append to it.") from None
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _verify(path: Path, content: bytes, expected: tuple[int, str] | None) -> LedgerContents:

@@ -1,7 +1,7 @@
-"""What a ledger amounts to: its history as events, its three epsilons and everything that must be said with
-them.
+"""What a ledger amounts to: its history as events, its three epsilons and everything that must be said with them.
 
-Takes verified `LedgerContents`; gives events and a `LedgerSummary`. Every opening counts, retries included.
+Takes verified `LedgerContents`; gives events and a `LedgerSummary`. Every opening counts, retries included, and no
+warning is left out.
 """
 
 import math

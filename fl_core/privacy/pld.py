@@ -1,7 +1,6 @@
 """Epsilon from privacy loss distributions, for real-valued Gaussian noise only.
 
-Takes events as they stand (all survivors honest), a delta and a neighbouring relation; gives one float. It
-must never
+Takes events as they stand (all survivors honest), a delta and a neighbouring relation; gives one float. It must never
 be asked about integer noise: no privacy loss distribution is proven for that in more than one dimension.
 """
 
@@ -14,7 +13,8 @@ from fl_core.privacy.rdp import SMALLEST_NOISE, realised_noise
 
 __all__ = ["pld_epsilon", "pld_supports"]
 
-DISCRETISATION = 1e-4
+# Width of the grid of losses, and of one for many tiny losses.
+_DISCRETISATION = 1e-4
 _FINE_DISCRETISATION = 1e-5
 
 
@@ -32,7 +32,6 @@ def pld_epsilon(
     delta: float,
     neighbouring: Neighbouring = "zero_out",
     magnitude: float = 0.0,
-    interval: float = DISCRETISATION,
 ) -> float:
     """The composed epsilon, an upper bound; inf when there is no finite one at this delta.
 
@@ -46,7 +45,6 @@ def pld_epsilon(
         neighbouring: under replace_one two contributions differ by twice the clip norm.
         magnitude: a rough epsilon (from RDP); above 100 the grid is widened in proportion, which keeps the
             answer to six digits at a bearable size.
-        interval: width of the grid of losses; refined tenfold by itself where 1e-4 is known to be too wide.
     """
     import dp_accounting as dpa
     from dp_accounting import pld
@@ -84,10 +82,11 @@ def pld_epsilon(
     # one step alone has losses of more than 1 / (2 z^2), which a run that samples rarely may not show in its
     # epsilon
     magnitude = max(magnitude, *((shift / z) ** 2 for _, z in sampled))
+    interval = _DISCRETISATION
     if magnitude > 100.0:
         interval *= 10.0 ** math.ceil(math.log10(magnitude / 100.0))
     epsilon = compose(interval)
     # many tiny losses: the error of each step's rounding adds up to a visible part of a small epsilon
-    if epsilon < 0.2 and sum(sampled.values()) > 1000 and interval == DISCRETISATION:
+    if epsilon < 0.2 and sum(sampled.values()) > 1000 and interval == _DISCRETISATION:
         epsilon = min(epsilon, compose(_FINE_DISCRETISATION))
     return epsilon

@@ -1,14 +1,12 @@
 """Renyi DP of one event at fixed orders, and the way from RDP to epsilon.
 
-Takes events as they stand (all `survivors` shares are honest: what an adversary is left with is decided in
-`views`) and a neighbouring relation; gives a float64 array over `ORDERS` that adds up over events, which
-makes it the running
-stop rule of a training loop: RDP at fixed orders stays valid when the noise of a round depends on earlier
-    rounds.
+Takes events as they stand (all `survivors` shares are honest: what an adversary is left with is decided in `views`) and
+a neighbouring relation; gives a float64 array over `ORDERS` that adds up over events, which makes it the running stop
+rule of a training loop: RDP at fixed orders stays valid when the noise of a round depends on earlier rounds.
 
-Two libraries' habits are never passed on: dp-accounting's RDP accountant ignores that replace-one doubles the
-sensitivity of an unsampled Gaussian, and takes the noise of a fixed-size sample relative to that doubled
-sensitivity. Both are met by halving the noise multiplier here.
+Two habits of dp-accounting's RDP accountant are never passed on: it ignores that replace-one doubles the sensitivity of
+an unsampled Gaussian, and takes the noise of a fixed-size sample relative to that doubled sensitivity. Both are met by
+halving the noise multiplier here.
 """
 
 import math

@@ -166,11 +166,8 @@ def views(
     ):
         if value not in get_args(allowed):
             raise PrivacyError(f'"{name}" must be one of {", ".join(get_args(allowed))}, not "{value}".')
-    if trust == "central":
-        # the server draws all of the noise itself, whoever drops out
-        events = [replace(event, clients=1, survivors=None, colluders=0) for event in events]
-        if any(event.aggregators for event in events):
-            raise PrivacyError('"aggregators" add noise of their own, which is not trust central.')
+    if trust == "central" and any(event.aggregators for event in events):
+        raise PrivacyError('"aggregators" add noise of their own, which is not trust central.')
 
     def view(found: Epsilon | None, adversary: str, note: str) -> View:
         value = None if found is None or not math.isfinite(found.epsilon) else found.epsilon
@@ -178,17 +175,22 @@ def views(
             note = f"No finite epsilon holds at this delta. {note}".strip()
         return View(value, cast(Unit, unit), relation, adversary, note)
 
-    colluders = max((event.colluders for event in events), default=0)
-    known = [f"the own noise of {colluders} colluding clients"] if colluders else []
-    if any(event.aggregators for event in events):
-        known.append("the noise of all aggregators but one")
-    among = _AGGREGATORS.format(known=" and ".join(known) or "no client's own noise")
+    among = _among_aggregators(events)
     if trust == "none":
         why = "No noise is added, so there is no epsilon."
         chosen = cast(Accountant, accountant or choose_accountant(events))
         three = [view(None, adversary, why) for adversary in (_RELEASE, among, _LOCAL)]
         return Views(three[0], three[1], three[2], delta, chosen, False, (why,))
-    released = epsilon([against_recipients(event) for event in events], delta, accountant, relation)
+    derivable = trust == "central" or all(event.clients or event.noise_multiplier == 0.0 for event in events)
+    left: list[dict[str, MechanismEvent | None]] = [
+        left_to_each(event, trust, backend) if derivable else {"release": against_recipients(event)} for event in events
+    ]
+    released = epsilon([cast(MechanismEvent, each["release"]) for each in left], delta, accountant, relation)
+
+    def spent(name: str) -> Epsilon | None:
+        """None where one of the events leaves nothing that protects from that adversary."""
+        kept = [event for each in left if (event := each[name]) is not None]
+        return epsilon(kept, delta, released.accountant, relation) if len(kept) == len(left) else None
 
     def answer(aggregators: View, own: View) -> Views:
         release = view(released, _RELEASE, "")
@@ -197,22 +199,30 @@ def views(
     if trust == "central":
         why = "The server adds the noise itself and sees what clients send without any: it is trusted with it."
         return answer(view(None, _TRUSTED, why), view(None, _LOCAL, why))
-    if any(event.clients is None and event.noise_multiplier > 0.0 for event in events):
+    if not derivable:
         why = 'Not derivable: "clients", the number of noise shares, is missing from the history.'
         return answer(view(None, among, why), view(None, _LOCAL, why))
-    picked = _PICKED if any(e.sampling == "fixed" and e.sampled for e in events) else ""
-    shares = [event for event in map(local, events) if event is not None]
-    alone = epsilon(shares, delta, released.accountant, relation) if len(shares) == len(events) else None
+    picked = _PICKED if any(event.sampling == "fixed" and event.sampled for event in events) else ""
+    alone = spent("local")
     about = picked if alone else _BARE
     own = view(alone, _LOCAL, about)
     if backend == "plaintext":
         why = f"Under plaintext aggregation only the local epsilon holds against the server. {about}".strip()
         return answer(view(alone, _SERVER, why), own)
-    honest = [event for event in map(against_aggregators, events) if event is not None]
-    if len(honest) < len(events):
+    honest = spent("aggregators")
+    if honest is None:
         why = "No finite epsilon: the colluders know every share of the noise in at least one opened sum."
         return answer(view(None, among, why), own)
-    return answer(view(epsilon(honest, delta, released.accountant, relation), among, picked), own)
+    return answer(view(honest, among, picked), own)
+
+
+def _among_aggregators(events: Sequence[MechanismEvent]) -> str:
+    """The adversary of the view `aggregators` in words."""
+    colluders = max((event.colluders for event in events), default=0)
+    known = [f"the own noise of {colluders} colluding clients"] if colluders else []
+    if any(event.aggregators for event in events):
+        known.append("the noise of all aggregators but one")
+    return _AGGREGATORS.format(known=" and ".join(known) or "no client's own noise")
 
 
 def _keep(event: MechanismEvent, shares: int) -> MechanismEvent:

@@ -1,4 +1,7 @@
-"""`metrics.jsonl`: a JSON object a round, and what every other tracker is told."""
+"""`metrics.jsonl`: a JSON object a round, and what every other tracker is told.
+
+It is appended to or replaced as a whole: a row that is on the disk is never lost to one that comes later.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fl_core.run_folder import StorageError, storage_errors, write_atomically
+from fl_core.storage import StorageError, storage_errors, write_atomically
 
 __all__ = ["MetricsFile", "read_metrics"]
 
@@ -83,6 +86,18 @@ class MetricsFile:
             handle.flush()
             os.fsync(handle.fileno())
         self._settled()
+
+    def add(self, numbers: Mapping[str, Any]) -> None:
+        """Add numbers to the row of the round that came last, on disk before returning.
+
+        Raises:
+            StorageError: if the file cannot be read or written; it is then as it was.
+        """
+        self.settle()
+        *others, last = read_metrics(self._path)
+        lines = b"".join(map(_line, [*others, {**last, **numbers}]))
+        write_atomically(self._path, lines)
+        self._length = len(lines)
 
     def settle(self) -> None:
         """Have every row on the disk, also one that could not be written when it came.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_core.config import ConfigError, TrackingConfig
+from fl_core.first_line import first_line
 from fl_core.tracking.tracker import Outside, Tracker
 
 __all__ = ["Mlflow", "Wandb", "outside_trackers", "refuse_missing_services"]
@@ -61,8 +62,7 @@ def outside_trackers(config: TrackingConfig, folder: Path, run: str) -> list[Tra
             try:
                 found.append(Outside(name, kind(config.project, folder, run)))
             except Exception as error:  # a service may raise anything; it was asked for, so nothing runs without it
-                first = (str(error).strip() or type(error).__name__).splitlines()[0]
-                raise ConfigError(f"tracking.{key} is true and {name} cannot begin: {first}") from None
+                raise ConfigError(f"tracking.{key} is true and {name} cannot begin: {first_line(error)}") from None
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl_core.run_folder import storage_errors
+from fl_core.storage import storage_errors
 from fl_core.tracking.rows import numbers
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+from fl_core.first_line import first_line
 from fl_core.run_folder import RunFolder
 from fl_core.tracking.metrics_file import MetricsFile
 from fl_core.tracking.rows import public
@@ -56,8 +57,8 @@ class Outside:
             call(*arguments)
         except Exception as error:  # a service may raise anything, and the run has spent its epsilon whatever it says
             if not self._failed:
-                first = (str(error).strip() or type(error).__name__).splitlines()[0]
-                logger.warning("%s is left out from now on (%s); metrics.jsonl has every round", self._name, first)
+                said = first_line(error)
+                logger.warning("%s is left out from now on (%s); metrics.jsonl has every round", self._name, said)
             self._failed = True
 
 
@@ -87,6 +88,16 @@ class RunTracker:
         """
         for tracker in self._all:
             tracker.record(row)
+
+    def add(self, number: int, scores: Mapping[str, float]) -> None:
+        """Tell everybody more of round `number`, the one that came last.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        self._file.add(scores)
+        for tracker in self._all[1:]:
+            tracker.record({"round": number, **scores})
 
     def settle(self) -> None:
         """Have every row on the disk, also one that could not be written when it came.

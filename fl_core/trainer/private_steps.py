@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from fl_core.budget import Budget
 from fl_core.config import RunConfig
 from fl_core.config_file import first_difference
+from fl_core.gradients.private_gradient import PrivateGradient
+from fl_core.gradients.sample_losses import LossFunction
 from fl_core.privacy.ledger import Head, Ledger, LedgerHeader, summarise_ledger
 from fl_core.privacy_plan import IDEALISED, PrivacyPlan, ledger_header, ledger_opening, plan_privacy
-from fl_core.private_gradient import PrivateGradient
-from fl_core.run_folder import storage_errors
-from fl_core.sample_losses import LossFunction
+from fl_core.storage import storage_errors
 from secagg.errors import SottoError
 from secagg.noise_draws import draw_noise
 from secagg.randomness import Keystream

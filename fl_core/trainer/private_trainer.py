@@ -21,10 +21,10 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from fl_core.adapters import assign_gradient
 from fl_core.causal_lm import CausalLmLoss
+from fl_core.gradients.sample_losses import LossFunction
 from fl_core.privacy.ledger import Head
-from fl_core.run_folder import write_atomically
-from fl_core.sample_losses import LossFunction
 from fl_core.shared_budget import BudgetExhausted
+from fl_core.storage import write_atomically
 from fl_core.trainer.poisson_loader import PoissonLoader
 from fl_core.trainer.privacy_arguments import PrivacyArguments
 from fl_core.trainer.private_steps import PrivateSteps

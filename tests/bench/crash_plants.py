@@ -21,7 +21,7 @@ from bench.crashes_tables import summary_of
 from bench.crashes_task import small_config
 from bench.crashes_trials import Place, measure_reference, run_trial
 from experiments import runs
-from fl_core import checkpoint, run_folder
+from fl_core import checkpoint, storage
 from fl_core.engines.local import LocalClients
 from fl_core.optimizers import initial_state
 from secagg.randomness import Keystream
@@ -56,7 +56,7 @@ def checkpoint_in_place():
             for part in (data[:300], data[300:]):
                 handle.write(part)
                 handle.flush()
-                run_folder.os.fsync(handle.fileno())
+                storage.os.fsync(handle.fileno())
 
     checkpoint.write_atomically = write
 
@@ -79,7 +79,7 @@ def lock_not_taken():
         def flock(*_):
             pass
 
-    run_folder.fcntl = Unlocked
+    storage.fcntl = Unlocked
 
 
 # Plant, where the run is killed, share of lives in which a second process is tried.

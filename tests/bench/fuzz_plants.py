@@ -18,7 +18,7 @@ from bench import fuzz_ledgers, fuzz_messages, fuzz_run_files
 from bench.fuzz_children import try_surface
 from bench.fuzz_oracle import Limits, Surface
 from fl_core import checkpoint
-from fl_core.privacy import ledger_entries
+from fl_core.privacy import ledger_lines
 from secagg import envelopes
 from secagg.errors import SottoError
 
@@ -108,7 +108,7 @@ def signature_not_checked():
 
 
 def hash_not_checked():
-    honest = ledger_entries.hashlib.sha256
+    honest = ledger_lines.hashlib.sha256
 
     class Agreeable(str):
         def __ne__(self, other):
@@ -123,7 +123,7 @@ def hash_not_checked():
         def hexdigest(self):
             return Agreeable(honest(self.data).hexdigest())
 
-    ledger_entries.hashlib = type("Hashes", (), {"sha256": Digest})
+    ledger_lines.hashlib = type("Hashes", (), {"sha256": Digest})
 
 
 def head_not_checked():

@@ -6,7 +6,8 @@ import json
 
 from experiments.tasks import build_task
 from fl_core.adapters import flat_adapter
-from fl_core.engines.local import LocalEngine
+from fl_core.engines.local import LocalClients
+from fl_core.engines.round_loop import RoundLoop
 from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import ledger_header, plan_privacy
 from fl_core.run_folder import RunFolder
@@ -33,14 +34,15 @@ def local_adapter(folder, config, present, attempts=None):
     """The local engine's, with `present` clients in each round, whose sum opens in its attempt of that number."""
     attempts = attempts or [0] * len(present)
 
-    class Reference(LocalEngine):
+    class Reference(RoundLoop):
         def _open(self, number):
             return self._attempt(number, attempts[number - 1], present[number - 1])
 
     task = build_task(config)
     plan = plan_privacy(config, len(flat_adapter(task.model)), max(task.records, config.federation.clients))
     with RunFolder(folder) as opened, Ledger.create(opened.ledger_path, ledger_header(config, plan, "r")) as ledger:
-        engine = Reference(task, config, plan, opened, ledger, PlaintextAggregator(), None)
+        source = LocalClients(task, config, plan)
+        loop = Reference(task, config, plan, opened, ledger, PlaintextAggregator(), None, source)
         for number in range(1, len(present) + 1):
-            engine._round(number)
-        return engine.state.theta
+            loop._round(number)
+        return loop.state.theta

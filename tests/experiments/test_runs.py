@@ -12,8 +12,8 @@ from experiments import figures, runs
 from experiments.runs import _refuse_difference, _refuse_other_run
 from fl_core.config import ConfigError
 from fl_core.config_file import save_config
-from fl_core.run_folder import StorageError
-from tests.fl_core.privacy.test_ledger import HEADER
+from fl_core.storage import StorageError
+from tests.fl_core.privacy.ledgers import HEADER
 from tests.fl_core.tiny import tiny_config, tiny_task
 
 KNOWN = replace(HEADER, data="mnist", contribution="an image")

@@ -7,7 +7,7 @@ import json
 import yaml
 
 from experiments import runs
-from fl_core.run_folder import lock_folder
+from fl_core.storage import lock_folder
 from tests.experiments.html_report.sample import sample_run
 
 

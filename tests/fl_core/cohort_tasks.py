@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from experiments.models import Cnn, CnnConfig
 from fl_core.adapters import flat_adapter, load_flat_adapter
 from fl_core.causal_lm import CausalLmLoss
-from fl_core.client import local_updates
 from fl_core.config import ClientConfig
+from fl_core.local_training import local_updates
 from fl_core.task import FederatedTask
 from secagg.randomness import Keystream
 from tests.fl_core.lora_models import lora_model
 from tests.fl_core.one_client import alone
-from tests.fl_core.test_private_gradient_models import VOCABULARY, gpt2, llama, opt
+from tests.fl_core.small_models import VOCABULARY, gpt2, llama, opt
 
 # More and fewer records than a batch, none, one, and several short last batches.
 SIZES = (9, 0, 4, 1, 13, 0, 6, 3, 2)

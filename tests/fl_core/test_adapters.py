@@ -20,7 +20,7 @@ from fl_core.adapters import (
     unmoved_weights,
 )
 from fl_core.config import LoraSettings
-from fl_core.run_folder import StorageError
+from fl_core.storage import StorageError
 from secagg.errors import SottoError
 
 

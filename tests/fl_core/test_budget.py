@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from fl_core.budget import VIEWS, Budget, BudgetExhausted
-from fl_core.privacy.ledger import Ledger, Opening, summary
-from fl_core.privacy_plan import ledger_header, plan_privacy
+from fl_core.budget import Budget
+from fl_core.privacy.ledger import Ledger, summary
+from fl_core.privacy.views import VIEWS
+from fl_core.privacy_plan import ledger_header, ledger_opening, plan_privacy
+from fl_core.shared_budget import BudgetExhausted
 from tests.fl_core.tiny import tiny_config
 
 BASE = (
@@ -25,12 +27,6 @@ def open_run(tmp_path, *overrides):
     plan = plan_privacy(config, 100, 80)
     ledger = Ledger.create(tmp_path / "ledger.jsonl", ledger_header(config, plan, "run"))
     return config, plan, ledger
-
-
-def entry(plan, number, survivors):
-    noise = plan.noise
-    sigma = noise.server_std or noise.share_std(survivors)
-    return Opening(number, 0, survivors, "ab" * 32, noise.sum_multiplier(survivors), sigma)
 
 
 @pytest.mark.parametrize("mechanism", ["discrete_gaussian", "skellam"])
@@ -52,7 +48,7 @@ def test_the_running_count_agrees_with_the_ledger_after_every_opening(tmp_path, 
         budget = Budget(config, plan, ledger)
         for number, survivors in enumerate((8, 4, 6, 5)):
             budget.check(survivors)
-            ledger.append(entry(plan, number, survivors))
+            ledger.append(ledger_opening(plan, number, 0, frozenset(range(survivors))))
             budget.count(number, survivors)
             found = summary(ledger.contents, "rdp").views
             for view in VIEWS:

@@ -11,11 +11,11 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from fl_core.adapters import trainable_parameters
 from fl_core.causal_lm import CausalLmLoss
-from fl_core.private_gradient import PrivateGradient
+from fl_core.gradients.private_gradient import PrivateGradient
 from kernels.backend import kernel_backend
 from secagg.errors import SottoError
 from tests.fl_core.lora_models import lora_model, one_by_one
-from tests.fl_core.test_private_gradient_models import build, gpt2, llama, opt, sequences
+from tests.fl_core.small_models import build, gpt2, llama, opt, sequences
 
 CAUSAL = ["gpt2 c_attn", "llama all linear", "opt, whose fc sees rows of all samples"]
 
@@ -134,3 +134,16 @@ def test_a_batch_without_ids_is_refused():
     model, _, _ = build("llama all linear")
     with pytest.raises(SottoError, match="needs input_ids"):
         CausalLmLoss().of_model(model, {"tokens": torch.zeros(1, 2)})
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_the_sum_is_the_mean_times_each_sequences_own_tokens_and_nothing_else_is_taken_for_the_mean(logits):
+    model, inputs, _ = build("llama all linear")
+    tokens = inputs["attention_mask"][:, 1:].sum(1)
+    means, sums = (
+        loss(model(**inputs), inputs) if logits else loss.of_model(model, inputs)
+        for loss in (CausalLmLoss(), CausalLmLoss("sum"))
+    )
+    torch.testing.assert_close(sums, means * tokens)
+    with pytest.raises(SottoError, match="reduction is 'none'; allowed: 'mean', 'sum'"):
+        CausalLmLoss("none")

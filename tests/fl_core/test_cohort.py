@@ -129,6 +129,20 @@ def test_a_sum_alone_has_the_bits_of_its_clients_added_up(unit, rate, bit):
     assert counted.row() == pytest.approx(counted_together.row())
 
 
+def test_the_loss_that_is_told_is_the_mean_of_finite_ones_and_none_where_clients_train_by_themselves():
+    config = tiny_config("federation.sample_rate=1")
+    task = tiny_task(config, poison=3)
+    _, seen = totals(config, list(range(8)), task)
+    inputs = task.batch(np.delete(np.arange(80), 3))
+    with torch.no_grad():
+        expected = float(task.loss(task.model(inputs[0]), inputs).mean())
+    assert (seen.samples, seen.nonfinite) == (80, 1)
+    assert seen.row()["loss"] == pytest.approx(expected, rel=1e-5)
+    config = tiny_config("privacy.unit=client", "federation.sample_rate=1")
+    _, seen = totals(config, list(range(8)))
+    assert sorted(seen.row()) == ["clipped", "nonfinite", "samples"]
+
+
 @pytest.mark.parametrize("unit", ["example", "client"])
 def test_a_task_that_mixes_records_is_refused_by_itself_and_wherever_nobody_looked(unit):
     config = tiny_config(f"privacy.unit={unit}", "federation.sample_rate=1")

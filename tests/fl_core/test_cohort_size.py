@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl_core.adapters import flat_adapter
 from fl_core.adaptive_clipping import RoundClip
-from fl_core.client_gradients import bytes_of_sample, client_gradients
 from fl_core.cohort import Diagnostics, cohort_contributions
 from fl_core.cohort_size import cohorts, samples_together
-from fl_core.saved_memory import SavedMemory
-from fl_core.stacked_adapters import stack_of
 from secagg.randomness import Keystream
-from tests.fl_core.cohort_tasks import CASES
 from tests.fl_core.tiny import tiny_config, tiny_task
 
 LENGTH = 16  # of the tiny task's adapter
@@ -53,37 +48,6 @@ def test_samples_are_bounded_by_batch_size_and_memory():
     assert samples_together(tiny_config("engine.cohort_gib=0.5"), 2**20) == 384
     assert samples_together(tiny_config("engine.cohort_gib=0.001"), 2**30) == 1
     assert samples_together(tiny_config(), 0) == 1024
-
-
-@pytest.mark.parametrize("case", ["cnn, all", "gpt2", "llama"])
-def test_what_a_pass_keeps_is_what_was_foretold(case):
-    task = CASES[case]()
-    task.model.train()
-    theta = flat_adapter(task.model)
-    foretold = bytes_of_sample(task, theta)
-    assert bytes_of_sample(task, theta) == foretold
-    stack = stack_of(task.model, theta, 3)
-    with SavedMemory([*task.model.parameters(), *task.model.buffers(), *stack]) as memory:
-        client_gradients(task, stack, [np.arange(4), np.arange(4, 8), np.arange(8, 12)])
-        kept = memory.bytes
-    # A few tensors are the same for all samples (positions, masks), so a sample's part is no more than foretold.
-    assert 0.8 * foretold <= kept / 12 <= 1.05 * foretold
-
-
-def test_a_storage_counts_once_and_known_ones_not_at_all():
-    x, w = torch.randn(8, 4, requires_grad=True), torch.randn(4, 2, requires_grad=True)
-    with SavedMemory([w]) as memory:
-        y = x @ w
-        assert memory.bytes == x.numel() * 4
-        (y * x[:, :2]).sum().backward()  # x again, by a view, and y
-        assert memory.bytes == (x.numel() + y.numel()) * 4
-    assert torch.isfinite(x.grad).all()
-
-
-def test_no_records_at_all_keep_nothing():
-    task = tiny_task(tiny_config("federation.clients=1"))
-    object.__setattr__(task, "clients", (np.zeros(0, np.int64),) * 3)
-    assert bytes_of_sample(task, flat_adapter(task.model)) == 0
 
 
 @pytest.mark.parametrize("unit", ["example", "client"])

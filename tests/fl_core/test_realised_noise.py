@@ -17,7 +17,7 @@ from bench.noisy_sum import open_noisy_sum
 from bench.three_parties import ThreeParties
 from fl_core.cohort import Contributions
 from fl_core.config import AggregationConfig, FederationConfig, NoiseConfig, PrivacyConfig, RunConfig
-from fl_core.privacy.ledger import Ledger, Opening, opening_event, read_ledger, summary
+from fl_core.privacy.ledger import Ledger, opening_event, read_ledger, summary
 from fl_core.privacy.views import views
 from fl_core.privacy_plan import ledger_header, ledger_opening, plan_privacy
 from secagg import PlaintextAggregator, RoundSpec
@@ -47,18 +47,12 @@ def dordis_plan(name, dropout, n_min, mechanism="skellam"):
     return config, plan_privacy(config, length, clients)
 
 
-def entry(plan, number, survivors):
-    return Opening(
-        number, 0, survivors, "ab" * 32, plan.noise.sum_multiplier(survivors), plan.noise.share_std(survivors)
-    )
-
-
 def reported(tmp_path, config, plan, survivors):
     """The epsilon against the aggregators that a reader of the ledger's file finds after all rounds."""
     path = tmp_path / f"{survivors}.jsonl"
     with Ledger.create(path, ledger_header(config, plan, "run")) as ledger:
         for number in range(config.federation.rounds):
-            ledger.append(entry(plan, number, survivors))
+            ledger.append(ledger_opening(plan, number, 0, frozenset(range(survivors))))
     return summary(read_ledger(path)).views.aggregators.epsilon
 
 

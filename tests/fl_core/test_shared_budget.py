@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import threading
@@ -12,64 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fl_core.budget import Budget, BudgetExhausted
 from fl_core.budget_folder import Terms, create_budget, registers, spending
 from fl_core.privacy.joint import add_up
 from fl_core.privacy.ledger import Ledger, LedgerError, read_ledger
-from fl_core.privacy_plan import ledger_header, ledger_opening, plan_privacy
-from fl_core.run_folder import StorageError
+from fl_core.shared_budget import BudgetExhausted
 from fl_core.task import Protected
 from secagg.errors import SottoError
+from tests.fl_core.budget_runs import DELTA, IMAGES, Run
 from tests.fl_core.tiny import run_tiny, tiny_config
-
-DELTA = 1e-3
-IMAGES = Protected("mnist", "an image", "a client's images")
-
-
-def config_of(budget, *overrides):
-    """Six rounds of eight clients; alone they reach an epsilon of about 3.9 in the aggregators' view."""
-    base = ("aggregation.backend=smpc", "privacy.insecure_seed=null", "federation.sample_rate=1", "federation.n_min=4")
-    return tiny_config(*base, "privacy.noise_multiplier=3", f"privacy.budget={budget}", *overrides)
-
-
-class Run:
-    """One run of a budget as the round loop runs it, without the training."""
-
-    def __init__(self, folder, budget, *overrides, protected=IMAGES, run=None):
-        self.config = config_of(budget, *overrides)
-        self.plan = plan_privacy(self.config, 10, 80)
-        self.path = folder / "ledger.jsonl"
-        if self.path.exists():
-            self.ledger = Ledger.resume(self.path)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            header = ledger_header(self.config, self.plan, run or folder.name, protected=protected)
-            self.ledger = Ledger.create(self.path, header)
-        self.opened = 0
-        try:
-            self.budget = Budget(self.config, self.plan, self.ledger)
-        except BaseException:
-            self.ledger.close()
-            raise
-
-    def open(self, survivors=8):
-        number = len(self.ledger.openings)
-        with self.budget.claim(number, survivors):
-            self.ledger.append(ledger_opening(self.plan, number, 0, frozenset(range(survivors))))
-        self.opened += 1  # only here would the sum be opened
-
-    def open_all(self):
-        """Until the budget refuses; its sentence."""
-        with pytest.raises(BudgetExhausted) as refused:
-            while self.opened < 100:
-                self.open()
-        return str(refused.value)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.ledger.close()
 
 
 @pytest.fixture
@@ -140,7 +89,7 @@ def test_claims_of_many_threads_never_exceed_the_budget(tmp_path, budget):
 def test_a_process_that_dies_in_the_middle_of_a_claim_blocks_nobody_and_its_opening_counts(tmp_path, budget):
     code = (
         "import os, pathlib\n"
-        "from tests.fl_core.test_shared_budget import Run\n"
+        "from tests.fl_core.budget_runs import Run\n"
         f"run = Run(pathlib.Path({str(tmp_path / 'dead')!r}), {str(budget)!r})\n"
         "run.open()\n"
         "with run.budget.claim(1, 8):\n"
@@ -246,7 +195,7 @@ def test_what_a_run_does_not_protect_from_no_budget_of_that_view_has_room_for(tm
         run.open()
 
 
-def test_the_budgets_delta_counts_whatever_the_runs_say(tmp_path, budget):
+def test_the_budgets_delta_counts_whatever_the_runs_say(tmp_path):
     """Divergences have no delta; a run cannot buy room with a larger one of its own."""
     opened = []
     for name, delta in (("strict", 1e-6), ("loose", 0.1)):
@@ -297,42 +246,6 @@ def test_a_budget_that_has_forgotten_a_run_is_refused_by_it(tmp_path, budget):
         Run(tmp_path / "run", budget)
 
 
-def test_a_mistyped_folder_is_no_new_budget(tmp_path, budget):
-    with pytest.raises(StorageError, match="holds no budget .*sotto budget init"):
-        Run(tmp_path / "run", tmp_path / "budgett")
-    assert not (tmp_path / "budgett").exists()
-    with pytest.raises(StorageError, match="holds a budget already"):
-        create_budget(budget, Terms(9.0, DELTA))
-    (budget / "budget.json").unlink()
-    with pytest.raises(StorageError, match="cannot be read .*without it nothing is opened"):
-        spending(budget)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[]",
-        "7",
-        "{}",
-        '{"format": 2, "terms": {"epsilon": 1, "delta": 0.1}, "runs": []}',
-        '{"format": 1, "terms": {"epsilon": NaN, "delta": 0.1}, "runs": []}',
-        '{"format": 1, "terms": {"epsilon": 1, "delta": 1}, "runs": []}',
-        '{"format": 1, "terms": {"epsilon": true, "delta": 0.1}, "runs": []}',
-        '{"format": 1, "terms": {"epsilon": 1, "delta": 0.1, "view": "all"}, "runs": []}',
-        '{"format": 1, "terms": {"epsilon": 1, "delta": 0.1}, "runs": [3]}',
-        '{"format": 1, "terms": {"epsilon": 1, "delta": 0.1}, "runs": [{"run": "a"}]}',
-        '{"format": 1, "terms": {"epsilon": 1, "delta": 0.1}, "runs":'
-        ' [{"run": 1, "ledger": "", "lines": 1, "head": ""}]}',
-    ],
-)
-def test_a_damaged_budget_is_one_sentence(budget, content):
-    (budget / "budget.json").write_text(content)
-    with pytest.raises(StorageError, match="is damaged .*until then nothing is opened") as refused:
-        spending(budget)
-    assert "\n" not in str(refused.value)
-
-
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     turns=st.lists(st.tuples(st.integers(0, 2), st.integers(4, 8)), min_size=1, max_size=14), allowed=st.floats(1, 8)
@@ -379,21 +292,3 @@ def test_whole_runs_stop_where_their_budget_ends_and_say_so(tmp_path):
     ended, engine = run_tiny(tmp_path / "second", config, run="second", resume=True)
     assert ended.startswith("stopped by the budget")
     assert engine.state.round == opened
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
-def test_a_budget_nested_deeply_is_damage(tmp_path, text):
-    create_budget(tmp_path, Terms(1.0, 1e-5))
-    (tmp_path / "budget.json").write_text(text)
-    with pytest.raises(SottoError, match="budget.json is damaged"):
-        spending(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["a\\u0000b", "\\ud800"])
-def test_a_ledger_of_a_name_that_no_file_has_is_a_sentence(tmp_path, name):
-    create_budget(tmp_path, Terms(1.0, 1e-5))
-    book = json.loads((tmp_path / "budget.json").read_text())
-    text = json.dumps({**book, "runs": [{"run": "r", "ledger": "LEDGER", "lines": 1, "head": "ab"}]})
-    (tmp_path / "budget.json").write_text(text.replace("LEDGER", name))
-    with pytest.raises(SottoError, match="counts run r, which cannot be counted now"):
-        spending(tmp_path)

@@ -13,7 +13,8 @@ from torch import nn
 from fl_core.adapters import attach_adapter, flat_adapter
 from fl_core.checkpoint import latest_checkpoint
 from fl_core.config_file import parse_config
-from fl_core.engines.local import LocalEngine
+from fl_core.engines.local import LocalClients
+from fl_core.engines.round_loop import RoundLoop
 from fl_core.engines.worker_pool import WorkerPool
 from fl_core.privacy.ledger import Ledger
 from fl_core.privacy_plan import ledger_header, plan_privacy
@@ -75,7 +76,7 @@ def tiny_task(config, poison=None):
 
 
 def run_tiny(path, config, aggregator=None, resume=False, on_round=lambda report: None, task=None, run=None):
-    """Run (or resume) in folder `path` under the id `run`; returns (why it ended, the engine).
+    """Run (or resume) in folder `path` under the id `run`; returns (why it ended, the loop).
 
     Parties open no round of a run twice: with an aggregator that others use too, the folder's path names the run.
     """
@@ -90,5 +91,6 @@ def run_tiny(path, config, aggregator=None, resume=False, on_round=lambda report
             ledger = Ledger.create(folder.ledger_path, ledger_header(config, plan, run))
             folder.config_path.write_text("{}")
         with ledger, WorkerPool(task, config, plan, tiny_task) if config.engine.workers > 1 else nullcontext() as pool:
-            engine = LocalEngine(task, config, plan, folder, ledger, aggregator or PlaintextAggregator(), start, pool)
-            return engine.run(on_round), engine
+            source = LocalClients(task, config, plan, pool)
+            loop = RoundLoop(task, config, plan, folder, ledger, aggregator or PlaintextAggregator(), start, source)
+            return loop.run(on_round), loop

@@ -1,6 +1,7 @@
 """Flower's side of the engine: records for facts, a relay over its grid, a ClientApp around a node.
 
 Pinned to flwr 1.41 and using its public names only. Large values travel as uint8 arrays, which Flower sends in pieces.
+Nothing here judges what a message says: that is for whoever asked.
 """
 
 from __future__ import annotations
@@ -96,10 +97,8 @@ class GridRelay:
         except httpx.HTTPError:
             raise  # the SuperLink, not the node
         except Exception:
-            return (
-                True,
-                None,
-            )  # records come from nodes that nobody vouches for: whatever they raise, they are no answer
+            # Records come from nodes that nobody vouches for: whatever they raise, they are no answer.
+            return True, None
         return False, None
 
     def _push(self, questions: Questions, seconds: float) -> dict[str, int]:

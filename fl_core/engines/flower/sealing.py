@@ -17,10 +17,10 @@ from torch import Tensor
 
 from fl_core.adapters import flat_adapter, load_flat_adapter
 from fl_core.adaptive_clipping import RoundClip
-from fl_core.broadcast import broadcast_digest, frozen_digest
 from fl_core.cohort import Diagnostics, cohort_contributions, refuse_mixed_records
 from fl_core.config import RunConfig
 from fl_core.engines.flower.exchange import Facts, Refusal, Value, take
+from fl_core.model_digest import broadcast_digest, frozen_digest
 from fl_core.privacy_plan import plan_privacy
 from fl_core.rounds import attempt_stream, clip_of, noisy_message, spec_of
 from fl_core.task import FederatedTask

@@ -28,10 +28,10 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
 from fl_core.config import RunConfig
+from fl_core.engines.flower.aggregator import AggregatorNode, AggregatorSettings
 from fl_core.engines.flower.apps import GridRelay, Node, client_app
 from fl_core.engines.flower.client import ClientNode, ClientSettings
 from fl_core.engines.flower.exchange import Relay
-from fl_core.engines.flower.shim import AggregatorNode, AggregatorSettings
 from fl_core.task import FederatedTask
 from secagg.errors import SottoError
 

@@ -20,7 +20,7 @@ from experiments.language.pretraining import Trainer, learning_rate, new_model, 
 from experiments.language.recipe import PretrainingRecipe, ShapeSettings, TrainingSettings
 from experiments.language.run_pretraining import run_pretraining
 from experiments.language.training_state import TrainingFolder
-from fl_core.run_folder import StorageError
+from fl_core.storage import StorageError
 from fl_core.tracking import read_metrics
 from secagg.errors import SottoError
 from tests.experiments.language.tiny import VOCABULARY, corpus_of, recipe, write_text

@@ -15,7 +15,7 @@ import torch
 from experiments.language.pretraining import PretrainingReport
 from experiments.language.training_state import TrainingFolder, _check_moments
 from fl_core.config import ConfigError
-from fl_core.run_folder import StorageError
+from fl_core.storage import StorageError
 from fl_core.tracking import read_metrics
 from tests.experiments.language.tiny import corpus_of, recipe, write_text
 
@@ -41,7 +41,7 @@ def report(step):
 
 
 def test_another_process_is_refused_while_the_folder_is_open(tmp_path, settings):
-    code = "import sys, pathlib; from fl_core.run_folder import lock_folder; lock_folder(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from fl_core.storage import lock_folder; lock_folder(pathlib.Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(tmp_path / "out")]
     with TrainingFolder(tmp_path / "out", settings):
         second = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -122,7 +122,7 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path, settings, content):
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, settings, monkeypatch):
-    from fl_core import run_folder
+    from fl_core import storage
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -133,7 +133,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, settin
             monkeypatch.context() as patch,
             pytest.raises(StorageError, match="checkpoint.safetensors cannot be written: No space left"),
         ):
-            patch.setattr(run_folder.os, "replace", full)
+            patch.setattr(storage.os, "replace", full)
             folder.save(*model_and_optimizer(), 2)
         assert folder.load(*model_and_optimizer(0)) == 1
 

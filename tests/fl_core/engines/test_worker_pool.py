@@ -12,7 +12,7 @@ import torch
 from fl_core.adapters import flat_adapter
 from fl_core.engines import worker_pool
 from fl_core.engines.cohort_request import CohortRequest, request_from_wire, request_to_wire
-from fl_core.engines.round_loop import RoundRequest
+from fl_core.engines.message_source import RoundRequest
 from fl_core.engines.worker_link import LinkBroken
 from fl_core.engines.worker_pool import WorkerPool
 from fl_core.privacy_plan import plan_privacy
@@ -58,11 +58,7 @@ def test_workers_seal_what_the_parties_open_to_the_same_bits(parties, tmp_path):
     assert found[0][1] == found[1][1]
 
 
-class Interrupted(Exception):
-    pass
-
-
-def test_a_round_that_was_given_up_leaves_nothing_for_the_next_and_a_killed_worker_is_a_sentence(tmp_path):
+def test_a_round_that_was_given_up_leaves_nothing_for_the_next_and_a_killed_worker_is_a_sentence():
     config = config_with("engine.workers=2")
     task = tiny_task(config)
     plan = plan_privacy(config, len(flat_adapter(task.model)), task.records)

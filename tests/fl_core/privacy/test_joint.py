@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from fl_core.privacy.events import PrivacyError
 from fl_core.privacy.joint import about_the_same, add_up, rdp_of_ledger, unlike
-from fl_core.privacy.ledger import Ledger, LedgerContents, read_ledger, summary
-from fl_core.privacy.ledger_file import Head
+from fl_core.privacy.ledger import Head, Ledger, LedgerContents, read_ledger, summary
 from fl_core.privacy.rdp import epsilon_from_rdp
 from tests.fl_core.privacy import exact
-from tests.fl_core.privacy.test_ledger import HEADER, opening
+from tests.fl_core.privacy.ledgers import HEADER, opening
 
 KNOWN = replace(HEADER, data="mnist", contribution="a user")
 

@@ -17,7 +17,7 @@ from fl_core.privacy.ledger import (
 from fl_core.privacy.rdp import realised_noise
 from fl_core.privacy.views import against_aggregators, local, views
 from tests.fl_core.privacy import exact
-from tests.fl_core.privacy.test_ledger import HEADER, opening
+from tests.fl_core.privacy.ledgers import HEADER, opening
 
 
 def ledger_of(tmp_path, openings, **changes):

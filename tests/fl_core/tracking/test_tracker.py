@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_core.engines import round_loop
-from fl_core.run_folder import RunFolder, StorageError
+from fl_core.run_folder import RunFolder
+from fl_core.storage import StorageError
 from fl_core.tracking import RunTracker, public, read_metrics, simulated
 from fl_core.tracking.tracker import Outside
 from tests.fl_core.tiny import run_tiny, tiny_config
@@ -91,7 +92,7 @@ def test_a_service_that_fails_is_left_out_with_one_sentence_and_the_run_goes_on(
     assert told.closed == 1
 
 
-def test_an_interruption_while_a_service_is_told_is_one(tmp_path):
+def test_an_interruption_while_a_service_is_told_is_one():
     class Stopped(Told):
         def record(self, row):
             raise KeyboardInterrupt
