@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from experiments.language.words import Vocabulary
+from experiments.language.vocabulary import Vocabulary
 
 __all__ = ["Suggestion", "suggest"]
 
