@@ -14,10 +14,12 @@ from typing import Any
 
 from secagg.errors import SottoError
 
-__all__ = ["Arm", "Run", "arms_of", "chosen_runs", "gain_kept"]
+__all__ = ["PRIVATE_TRUSTS", "Arm", "Run", "arms_of", "by_clients", "chosen_runs", "gain_kept", "trust_points"]
 
 # Name, rows of metrics.jsonl, summary.
 Run = tuple[str, list[dict[str, Any]], dict[str, Any]]
+
+PRIVATE_TRUSTS = ("central", "distributed", "local")  # in the order in which figures compare them
 
 # What a setting shares with the run without privacy that its gain is measured by.
 _SAME = (
@@ -51,6 +53,28 @@ class Arm:
     def summaries(self) -> list[dict[str, Any]]:
         """Of all runs."""
         return [summary for _, _, summary in self.runs]
+
+    @property
+    def trust(self) -> str:
+        """The trust model."""
+        return str(self.summary["config"]["privacy"]["trust"])
+
+    @property
+    def epsilon_asked(self) -> float | None:
+        """The epsilon that was asked for; None where the noise was given, or none."""
+        asked: float | None = self.summary["config"]["privacy"].get("epsilon")
+        return asked
+
+    @property
+    def clients(self) -> int:
+        """How many the setting has."""
+        return int(self.summary["config"]["federation"]["clients"])
+
+    @property
+    def untuned_level(self) -> float:
+        """The untuned accuracy as curves show it: many rounds are scored on a part of the test data only."""
+        rows = [row for row in self.runs[0][1] if "accuracy" in row and row["round"] == 0]
+        return float(rows[0]["accuracy"]) if rows else self.mean("accuracy_before")
 
     def mean(self, key: str) -> float:
         """Mean of a number of the summaries."""
@@ -105,15 +129,28 @@ def chosen_runs(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
     return chosen
 
 
+def by_clients(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
+    """Arms by their number of clients, fewest first."""
+    found: dict[int, list[Arm]] = {}
+    for arm in sorted(arms, key=lambda arm: arm.clients):
+        found.setdefault(arm.clients, []).append(arm)
+    return found
+
+
+def trust_points(arms: Sequence[Arm], trust: str) -> list[tuple[float, float, float]]:
+    """(epsilon asked for, accuracy, its deviation or 0) of the arms of a trust model, by epsilon."""
+    return sorted(
+        (arm.epsilon_asked, arm.mean("accuracy_after"), arm.deviation("accuracy_after") or 0.0)
+        for arm in arms
+        if arm.trust == trust and arm.epsilon_asked is not None
+    )
+
+
 def gain_kept(arm: Arm, arms: Sequence[Arm]) -> float | None:
     """This arm's gain in accuracy over the untuned base, over that of the arm without privacy; None if there is
     none.
     """
-    free = [
-        other
-        for other in arms
-        if other.summary["config"]["privacy"]["trust"] == "none" and _setting(other) == _setting(arm)
-    ]
+    free = [other for other in arms if other.trust == "none" and _setting(other) == _setting(arm)]
     if len(free) != 1:
         return None
     whole = free[0].mean("accuracy_after") - free[0].mean("accuracy_before")

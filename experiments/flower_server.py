@@ -10,9 +10,9 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from experiments.display import RoundProgress
 from experiments.progress import target_of
 from experiments.runs import execute
+from experiments.terminal_progress import RoundProgress
 from fl_core.config import ConfigError
 from fl_core.config_file import load_config
 from fl_core.engines.flower.apps import GridRelay

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from experiments.figures import draw_run
+from experiments.adapter_card import adapter_card
 from experiments.flower_runs import flower_rounds, refuse_missing_flower, spool_folder
 from experiments.html_report import write_page
 from experiments.progress import RunProgress
+from experiments.run_figure import draw_run
 from experiments.summary import summarise
 from experiments.tasks import build_task
 from fl_core.adapters import flat_adapter, save_adapter
@@ -32,7 +33,7 @@ from fl_core.engines.worker_pool import WorkerPool
 from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
-from fl_core.run_folder import RunFolder, StorageError
+from fl_core.run_folder import RunFolder, StorageError, write_atomically
 from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics, refuse_missing_services
 from secagg.aggregator import Aggregator, PlaintextAggregator
@@ -101,6 +102,8 @@ def execute(
         save_adapter(task.model, folder.adapter)
         rows = read_metrics(folder.metrics_path)
         summary = summarise(config, plan, task, rows, folder.ledger_path, ended, time.perf_counter() - started)
+        base = task.model.active_peft_config.base_model_name_or_path
+        write_atomically(folder.adapter / "README.md", adapter_card(summary, base).encode())
         draw_run(rows, summary, folder.figures / "accuracy.png")
         name = out.resolve().name
         write_page([(name, rows, summary)], {name: folder.ledger_path}, folder.page)

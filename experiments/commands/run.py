@@ -35,7 +35,7 @@ def run(
 
     # Before anything heavy is imported: a mistake in a configuration is answered at once.
     parsed = load_config(config, overrides or [])
-    from experiments.display import print_result
+    from experiments.printed_result import print_result
     from experiments.runs import execute
 
     folder = out or Path("runs") / config.stem
@@ -67,11 +67,12 @@ def sweep(
     from experiments.sweeps import load_sweep
 
     variants = load_sweep(plan, only or [])
+    from experiments.arm_table import arm_facts, arm_table
     from experiments.arms import arms_of
-    from experiments.display import print_table
-    from experiments.html_report import write_page
-    from experiments.report import PAGE, arm_facts, arm_table, ledgers_of, load_runs, write_report
+    from experiments.printed_result import print_table
+    from experiments.report import write_report
     from experiments.runs import execute
+    from experiments.stored_runs import ledgers_of, load_runs
     from fl_core.run_folder import FolderInUse
 
     done, elsewhere = [], []
@@ -98,11 +99,10 @@ def sweep(
             print(json.dumps({"arms": [], "elsewhere": elsewhere}))
         return
     runs = load_runs(done)
-    write_report(runs, out, plan.stem)
-    write_page(runs, ledgers_of(done), out / PAGE, plan.stem)
+    page = write_report(runs, ledgers_of(done), out, plan.stem)
     arms = arms_of(runs)
     if as_json:
-        print(json.dumps({"arms": arm_facts(arms), "elsewhere": elsewhere, "report": str(out / PAGE)}, allow_nan=False))
+        print(json.dumps({"arms": arm_facts(arms), "elsewhere": elsewhere, "report": str(page)}, allow_nan=False))
         return
     print_table(*arm_table(arms), [arm.name for arm in arms])
-    print(f"report: {out / PAGE}")
+    print(f"report: {page}")

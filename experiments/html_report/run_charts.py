@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.figures import accuracy_limits
+from experiments.formatting import epsilon
 from experiments.html_report.chart import Chart, Curve, Rule
-from experiments.html_report.words import bounded, epsilon
+from experiments.html_report.wording import bounded
 from experiments.summary import extrapolates
 from fl_core.privacy.views import VIEWS
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.formatting import epsilon, percent, sized
 from experiments.html_report.bars import bars
 from experiments.html_report.chart_svg import draw
 from experiments.html_report.configuration import as_yaml, changed
 from experiments.html_report.epsilon_section import in_plain_words
 from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.run_charts import accuracy_chart, epsilon_chart, seconds_chart, survivors_chart
-from experiments.html_report.sections import Section, Subject, box, machine, said, tile, unit_of, verdict
+from experiments.html_report.sections import Section, Subject, box, machine, tile, unit_of, verdict
 from experiments.html_report.tables import facts, folded, key, setting, table
-from experiments.html_report.words import bounded, epsilon, percent, proven, sized, what_was_done
-from experiments.summary import extrapolates
+from experiments.html_report.wording import bounded, proven, what_was_done
+from experiments.summary import extrapolates, warnings_and_notes
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["run_sections"]
@@ -53,7 +54,7 @@ def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
 
 
 def _tiles(subject: Subject) -> Html:
-    summary = subject.summary
+    summary, absent = subject.summary, subject.check.verdict == "absent"
     views = summary["privacy"]["views"]
     asked = summary["config"]["privacy"].get("epsilon")
     holds, why = proven(summary)
@@ -78,7 +79,7 @@ def _tiles(subject: Subject) -> Html:
             ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in VIEWS if view != held),
         ),
         tile("Proven", "yes" if holds else "no", why, kind="good" if holds else "bad"),
-        tile("Ledger", verdict(subject.check), "verified when this page was made"),
+        tile("Ledger", verdict(subject.check), None if absent else "verified when this page was made"),
     ]
     if ideal is not None:
         note = f"Real-valued Gaussian noise of this size would have a release epsilon of {ideal:.3f} (by PLD)."
@@ -96,7 +97,7 @@ def _first(subject: Subject) -> Html:
     if subject.check.verdict == "fault":
         told = element("p", subject.check.sentence)
         boxes.append(box("danger", "The ledger does not bear out these numbers", told))
-    notes = said(summary)
+    notes = warnings_and_notes(summary)
     if notes:
         boxes.append(box(None, "Read this first", element("ul", *(element("li", note) for note in notes))))
     return joined(*boxes)

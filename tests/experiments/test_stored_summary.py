@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.report import load_runs
+from experiments.stored_runs import load_runs
 from experiments.stored_summary import check_curve, check_summary
 from secagg.errors import SottoError
-from tests.experiments.test_arms import run
+from tests.experiments.stored_run import run
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
 

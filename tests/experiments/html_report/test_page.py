@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from experiments.html_report import write_page
-from experiments.report import ledgers_of, load_runs
+from experiments.stored_runs import ledgers_of, load_runs
 from secagg.errors import SottoError
 from tests.experiments.html_report.sample import HOSTILE, sample_run
 
