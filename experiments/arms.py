@@ -14,7 +14,17 @@ from typing import Any
 
 from secagg.errors import SottoError
 
-__all__ = ["PRIVATE_TRUSTS", "Arm", "Run", "arms_of", "by_clients", "chosen_runs", "gain_kept", "trust_points"]
+__all__ = [
+    "PRIVATE_TRUSTS",
+    "Arm",
+    "Run",
+    "arms_of",
+    "by_clients",
+    "chosen_runs",
+    "gain_kept",
+    "trust_arms",
+    "trust_points",
+]
 
 # Name, rows of metrics.jsonl, summary.
 Run = tuple[str, list[dict[str, Any]], dict[str, Any]]
@@ -135,6 +145,12 @@ def by_clients(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
     for arm in sorted(arms, key=lambda arm: arm.clients):
         found.setdefault(arm.clients, []).append(arm)
     return found
+
+
+def trust_arms(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms by which trust models are compared, private ones that asked for an epsilon; none for a single model."""
+    private = [arm for arm in arms if arm.trust != "none" and arm.epsilon_asked is not None]
+    return private if len({arm.trust for arm in private}) > 1 else []
 
 
 def trust_points(arms: Sequence[Arm], trust: str) -> list[tuple[float, float, float]]:

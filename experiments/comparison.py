@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.arms import PRIVATE_TRUSTS, Arm, by_clients, trust_points
-from experiments.figures import accuracy_limits, footnote, legend_names, look, pyplot, save
+from experiments.arms import PRIVATE_TRUSTS, Arm, by_clients, trust_arms, trust_points
+from experiments.figures import accuracy_limits, footnote, legend_names, look, pyplot, save_figure
 from experiments.formatting import percent
 
 __all__ = ["draw_comparison", "draw_trust"]
@@ -70,10 +70,14 @@ def draw_trust(arms: Sequence[Arm], title: str, path: Path) -> None:
     """Accuracy after the last round by epsilon, a mark per trust model, one column per number of clients.
 
     The untuned base and the run without privacy are lines; bars are the standard deviation between runs.
+
+    Args:
+        arms: settings with their runs, of which `trust_arms` must leave some.
+        title: figure title.
+        path: PNG file to write.
     """
     plt = pyplot()
-    private = [arm for arm in arms if arm.epsilon_asked is not None]
-    columns = by_clients(private)
+    columns = by_clients(trust_arms(arms))
     figure, panels = plt.subplots(1, len(columns), figsize=(5.5 * len(columns), 4.5), sharey=True, squeeze=False)
     for panel, (clients, chosen) in zip(panels[0], columns.items(), strict=True):
         for index, trust in enumerate(PRIVATE_TRUSTS):
@@ -128,4 +132,4 @@ def _finish(figure: Any, title: str, arms: Sequence[Arm], path: Path) -> None:
     figure.suptitle(title)
     figure.tight_layout()
     footnote(figure, [summary for arm in arms for summary in arm.summaries])
-    save(figure, path, dpi=110)
+    save_figure(figure, path, dpi=110)

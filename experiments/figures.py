@@ -27,7 +27,7 @@ __all__ = [
     "legend_names",
     "look",
     "pyplot",
-    "save",
+    "save_figure",
 ]
 
 # Okabe and Ito's palette: distinguishable with every common colour blindness.
@@ -115,7 +115,7 @@ def pyplot() -> Any:
     return plt
 
 
-def save(figure: Any, path: Path, dpi: int) -> None:
+def save_figure(figure: Any, path: Path, dpi: int) -> None:
     """Write a figure as PNG and close it; the file is whole or as it was.
 
     Raises:

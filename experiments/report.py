@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.arm_table import as_markdown
-from experiments.arms import Run, arms_of
+from experiments.arms import Run, arms_of, trust_arms
 from experiments.comparison import draw_comparison, draw_trust
 from experiments.html_report import write_page
 from fl_core.run_folder import storage_errors, write_atomically
@@ -33,7 +33,7 @@ def write_report(runs: Sequence[Run], ledgers: Mapping[str, Path], out: Path, ti
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         draw_comparison(arms, title or "accuracy by round", out / "accuracy.png")
-        if len({arm.trust for arm in arms if arm.epsilon_asked is not None} - {"none"}) > 1:
+        if trust_arms(arms):
             draw_trust(arms, title or "accuracy by epsilon and trust", out / "trust.png")
     write_atomically(out / "table.md", as_markdown(arms).encode())
     facts = [

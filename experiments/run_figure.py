@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.figures import accuracy_limits, footnote, label, look, pyplot, save
+from experiments.figures import accuracy_limits, footnote, label, look, pyplot, save_figure
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["draw_run"]
@@ -46,4 +46,4 @@ def draw_run(rows: Sequence[dict[str, Any]], summary: dict[str, Any], path: Path
     else:
         lower.text(0.5, 0.5, "no noise: no finite epsilon", transform=lower.transAxes, ha="center")
     footnote(figure, [summary])
-    save(figure, path, dpi=130)
+    save_figure(figure, path, dpi=130)

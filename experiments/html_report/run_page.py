@@ -25,12 +25,13 @@ _FLOAT32 = 4  # bytes
 def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
     """What stands above everything, and the sections."""
     _, rows, summary = subject.run
+    absent = subject.check.verdict == "absent"
     top = joined(element("p", what_was_done(summary), class_="lead"), _tiles(subject), _first(subject))
     charts = {
         "accuracy": accuracy_chart(rows, summary),
         "epsilon": epsilon_chart(rows, summary),
         "survivors": survivors_chart(rows, summary),
-        "seconds": seconds_chart(rows) if subject.check.verdict != "absent" else None,
+        "seconds": None if absent else seconds_chart(rows),
     }
     figures = [draw(chart, f"figure-{name}") for name, chart in charts.items() if chart is not None]
     figures.append(_bytes(summary))
@@ -40,13 +41,13 @@ def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
             "figures",
             "Round by round",
             joined(
-                element("p", alone) if subject.check.verdict == "absent" else None,
+                element("p", alone) if absent else None,
                 element("div", *figures, class_="figures"),
                 _scores(summary),
             ),
         ),
         Section("privacy", "The three epsilons in plain words", in_plain_words(summary)),
-        Section("ledger", "The ledger, verified now", _ledger(subject)),
+        Section("ledger", "The ledger" if absent else "The ledger, verified now", _ledger(subject)),
         Section("configuration", "Configuration", _configuration(summary["config"])),
         Section("environment", "What it ran on", _environment(summary)),
     ]

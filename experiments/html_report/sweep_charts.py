@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from experiments.arms import PRIVATE_TRUSTS, Arm, by_clients, trust_points
+from experiments.arms import PRIVATE_TRUSTS, Arm, by_clients, trust_arms, trust_points
 from experiments.figures import accuracy_limits, legend_names
 from experiments.formatting import percent
 from experiments.html_report.chart import Chart, Curve, Rule
@@ -50,11 +50,8 @@ def accuracy_charts(arms: Sequence[Arm]) -> list[Chart]:
 
 def trust_charts(arms: Sequence[Arm]) -> list[Chart]:
     """Accuracy by epsilon, a curve a trust model, one figure a number of clients; none for a single trust model."""
-    private = [arm for arm in arms if arm.epsilon_asked is not None]
-    if len({arm.trust for arm in private}) < 2:
-        return []
     charts = []
-    for clients, chosen in by_clients(private).items():
+    for clients, chosen in by_clients(trust_arms(arms)).items():
         curves = [
             curve for look, trust in enumerate(PRIVATE_TRUSTS) if (curve := _trust(chosen, trust, look)) is not None
         ]

@@ -28,6 +28,7 @@ def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
     """What stands above everything, and the sections."""
     arms = arms_of([subject.run for subject in subjects])
     notes = _notes(arms)
+    absent = all(subject.check.verdict == "absent" for subject in subjects)
     top = joined(
         element("p", _what_was_done(arms), class_="lead"), _tiles(arms, subjects), _first(subjects, arms, notes)
     )
@@ -35,7 +36,7 @@ def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
         Section("arms", "The arms", _arms(arms, notes)),
         Section("figures", "Figures", _figures(arms, subjects)),
         Section("privacy", "The three epsilons in plain words", meaning_table(arms)),
-        Section("ledger", "The ledgers, verified now", _ledgers(subjects)),
+        Section("ledger", "The ledgers" if absent else "The ledgers, verified now", _ledgers(subjects)),
         Section("configuration", "Configuration", _configuration(arms)),
         Section("environment", "What they ran on", _environment(arms)),
     ]

@@ -59,6 +59,15 @@ def test_a_curve_of_no_numbers_is_refused(row):
         check_curve([row], "here")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("epsilon_release", "8"), ("epsilon_local", -1), ("seconds", None), ("survivors", [])]
+)
+def test_a_curve_that_cannot_be_drawn_is_named(key, value):
+    rows = [{"round": 0, "message": "untuned"}, {"round": 3, key: value}]
+    with pytest.raises(SottoError, match=f"here holds a round 3 whose {key} is no number of 0 or more"):
+        check_curve(rows, "here")
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, "NaN", "[]", '[{"name": 5, "summary": {}, "accuracy": []}]', "\xff"])
 def test_a_file_that_is_no_report_is_refused(tmp_path, text):
     path = tmp_path / "runs.json"

@@ -1,3 +1,5 @@
+"""The hub is asked only if it may be, never for long, and whatever it answers is one clause."""
+
 import socket
 import sys
 import types

@@ -1,3 +1,5 @@
+"""An idx file is read as it was packed, or refused in a sentence that names it."""
+
 import gzip
 import struct
 

@@ -1,3 +1,5 @@
+"""Every record belongs to exactly one client, whatever the division."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,3 +1,5 @@
+"""Data sets are known by names, and a wrong name is told what is allowed."""
+
 import os
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""The network never mixes samples, and what it is normalised by is public and fixed."""
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
