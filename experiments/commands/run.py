@@ -78,12 +78,10 @@ def sweep(
     done, elsewhere = [], []
     for number, (name, parsed) in enumerate(variants, 1):
         folder = out / name
-        title = f"{name} ({number}/{len(variants)})"
         if not (folder / "summary.json").exists():
-            with round_progress(progress, quiet, as_json, parsed, title) as shown:
-                started = (folder / "config.yaml").exists()
+            with round_progress(progress, quiet, as_json, parsed, f"{name} ({number}/{len(variants)})") as shown:
                 try:
-                    execute(parsed, folder, started, False, shown)
+                    execute(parsed, folder, (folder / "config.yaml").exists(), False, shown)
                 except FolderInUse:
                     elsewhere.append(name)  # another `sotto sweep` works on the same grid
                     continue
