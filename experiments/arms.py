@@ -18,10 +18,12 @@ __all__ = [
     "PRIVATE_TRUSTS",
     "Arm",
     "Run",
+    "arm_name",
     "arms_of",
     "by_clients",
     "chosen_runs",
     "gain_kept",
+    "repeated",
     "trust_arms",
     "trust_points",
 ]
@@ -113,11 +115,21 @@ class Arm:
         return None if None in found else sum(map(float, found)) / len(found)
 
 
+def repeated(arm: str, count: int) -> str:
+    """Name of an arm's run number `count`, from 1."""
+    return f"{arm}@{count}"
+
+
+def arm_name(run: str) -> str:
+    """A run's name without the repetition's number."""
+    return re.sub(r"@\d+$", "", run)
+
+
 def arms_of(runs: Sequence[Run]) -> list[Arm]:
     """Runs grouped by name, `x@1` and `x@2` being two runs of x."""
     grouped: dict[str, list[Run]] = {}
     for run in runs:
-        grouped.setdefault(_arm_name(run[0]), []).append(run)
+        grouped.setdefault(arm_name(run[0]), []).append(run)
     return [Arm(name, tuple(some)) for name, some in grouped.items()]
 
 
@@ -127,7 +139,7 @@ def chosen_runs(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
     Raises:
         SottoError: for a name that no run has, or a name that two runs share.
     """
-    arms = {name: _arm_name(name) for name, _, _ in runs}
+    arms = {name: arm_name(name) for name, _, _ in runs}
     for name in only:
         if name not in arms and name not in arms.values():
             raise SottoError(f"no run is called {name}; allowed: {', '.join(dict.fromkeys(arms.values()))}")
@@ -172,10 +184,6 @@ def gain_kept(arm: Arm, arms: Sequence[Arm]) -> float | None:
     whole = free[0].mean("accuracy_after") - free[0].mean("accuracy_before")
     own = arm.mean("accuracy_after") - arm.mean("accuracy_before")
     return own / whole if whole > 0 else None
-
-
-def _arm_name(run: str) -> str:
-    return re.sub(r"@\d+$", "", run)
 
 
 def _setting(arm: Arm) -> list[Any]:

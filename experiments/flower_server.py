@@ -1,6 +1,7 @@
 """The ServerApp that `flwr run` starts in a deployment, on the SuperLink's host.
 
-The run's arguments name files of that host. Configuration in, run folder out, as with `sotto run`.
+The run's arguments name files of that host, and no configuration comes over Flower. Configuration in, run folder out,
+as with `sotto run`.
 """
 
 from __future__ import annotations

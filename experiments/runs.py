@@ -1,4 +1,8 @@
-"""One run from configuration to run folder: task, noise plan, ledger, aggregator, rounds, adapter, figures, summary."""
+"""One run from configuration to run folder: task, noise plan, ledger, aggregator, rounds, adapter, figures, summary.
+
+It must never go on with a ledger that is about something else, never replace a run that a shared budget counts, and
+never leave a summary before all that the run leaves.
+"""
 
 from __future__ import annotations
 

@@ -29,9 +29,8 @@ def suggest(
 ) -> list[Suggestion]:
     """The `count` likeliest next words after `text`, likeliest first token first.
 
-    A text that ends with a blank, or within a word, is followed by a new word; after anything else a word may also
-    begin without a space. Each of the likeliest first tokens is completed greedily while the model goes on with
-    letters.
+    A word after a text begins with a space, whether the text ends with one or not; one after no text may do without.
+    Each of the likeliest first tokens is completed greedily while the model goes on with letters.
 
     Args:
         model: causal language model in evaluation mode.
