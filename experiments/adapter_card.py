@@ -51,8 +51,8 @@ def adapter_card(summary: dict[str, Any], base: str | None) -> str:
         "|---|---|---|",
         *rows,
         "",
-        f"They follow from the ledger of run `{privacy['run']}`, whose last line has the hash `{privacy['head']}`; "
-        "`sotto ledger` derives them from it.",
+        f"These epsilons follow from the ledger of run `{privacy['run']}`, whose last line has the hash "
+        f"`{privacy['head']}`; `sotto ledger` derives them from it.",
     ]
     said = warnings_and_notes(summary)
     return "\n".join([*lines, *(["", *(f"* {text}" for text in said)] if said else [])]) + "\n"

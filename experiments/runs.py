@@ -103,16 +103,23 @@ def execute(
                     ended = rounds(LocalClients(task, config, plan, pool))
         aggregator.shutdown()
         progress.say("writing adapter, figures and report")
-        save_adapter(task.model, folder.adapter)
-        rows = read_metrics(folder.metrics_path)
-        summary = summarise(config, plan, task, rows, folder.ledger_path, ended, time.perf_counter() - started)
-        base = task.model.active_peft_config.base_model_name_or_path
-        write_atomically(folder.adapter / "README.md", adapter_card(summary, base).encode())
-        draw_run(rows, summary, folder.figures / "accuracy.png")
-        name = out.resolve().name
-        write_page([(name, rows, summary)], {name: folder.ledger_path}, folder.page)
-        # Last: a folder with a summary is that of a run that has ended, with all that it leaves.
-        folder.write_json(folder.summary_path, summary)
+        return _write_results(config, plan, task, folder, ended, time.perf_counter() - started)
+
+
+def _write_results(
+    config: RunConfig, plan: PrivacyPlan, task: FederatedTask, folder: RunFolder, ended: str, seconds: float
+) -> dict[str, Any]:
+    """Adapter, figures, page and summary of a run whose rounds are done; returns the summary."""
+    save_adapter(task.model, folder.adapter)
+    rows = read_metrics(folder.metrics_path)
+    summary = summarise(config, plan, task, rows, folder.ledger_path, ended, seconds)
+    base = task.model.active_peft_config.base_model_name_or_path
+    write_atomically(folder.adapter / "README.md", adapter_card(summary, base).encode())
+    draw_run(rows, summary, folder.figures / "accuracy.png")
+    name = folder.path.resolve().name
+    write_page([(name, rows, summary)], {name: folder.ledger_path}, folder.page)
+    # Last: a folder with a summary is that of a run that has ended, with all that it leaves.
+    folder.write_json(folder.summary_path, summary)
     return summary
 
 
