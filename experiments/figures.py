@@ -88,8 +88,8 @@ def legend_names(arms: Sequence[Arm]) -> dict[str, str]:
 
 
 def accuracy_limits(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of an accuracy axis: all of it where much of it is used, else what was reached with a margin."""
-    low, high = min(values), max(values)
+    """Limits of an accuracy axis: all of it where much or nothing is used, else what was reached with a margin."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
     if high > 0.5:
         return 0.0, 1.0
     margin = max(0.1 * (high - low), 0.002)

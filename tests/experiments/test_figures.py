@@ -33,7 +33,7 @@ def test_a_figure_without_notes_has_no_text_below_it():
 
 @pytest.mark.parametrize(
     ("values", "limits"),
-    [([0.1, 0.9], (0.0, 1.0)), ([0.12, 0.14], (0.118, 0.142)), ([0.001, 0.001], (0.0, 0.003))],
+    [([], (0.0, 1.0)), ([0.1, 0.9], (0.0, 1.0)), ([0.12, 0.14], (0.118, 0.142)), ([0.001, 0.001], (0.0, 0.003))],
 )
 def test_an_accuracy_axis_shows_what_was_reached(values, limits):
     assert accuracy_limits(values) == pytest.approx(limits)

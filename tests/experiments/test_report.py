@@ -47,6 +47,12 @@ def test_a_report_is_drawn_again_from_its_own_numbers(tmp_path):
     assert (tmp_path / "two" / "accuracy.png").exists()
 
 
+def test_runs_whose_metrics_are_gone_are_reported_by_their_summaries(tmp_path):
+    write_report([(name, [], summary) for name, _, summary in (run("a", 0.2), run("b", 0.3))], {}, tmp_path)
+    assert "| a | mnist |" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "accuracy.png").exists()
+
+
 def test_trust_models_of_runs_that_asked_for_no_epsilon_are_not_drawn_by_epsilon(tmp_path):
     runs = [run("own", 0.2, epsilon=None), run("central", 0.3, "central", epsilon=None)]
     for _, _, summary in runs:
