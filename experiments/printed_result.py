@@ -1,4 +1,7 @@
-"""What a command prints when runs are done: a table, what must be said with it, and where things are."""
+"""What a command prints when runs are done: a table, what must be said with it, and where things are.
+
+No epsilon is printed without its unit and view, and no number without the run's warnings.
+"""
 
 from __future__ import annotations
 

@@ -21,10 +21,9 @@ from experiments.language.tokenizer import load_tokenizer
 from experiments.library_errors import first_line
 from secagg.errors import SottoError
 
-__all__ = ["QUANTISATIONS", "SHIPPED", "load_base", "shipped_base"]
+__all__ = ["SHIPPED", "load_base", "shipped_base"]
 
 SHIPPED = "mini"
-QUANTISATIONS = ("none", "8bit", "4bit")
 
 
 def shipped_base() -> Path:

@@ -4,8 +4,10 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from experiments.models import LAYERS, Cnn, CnnConfig
+from experiments.models import Cnn, CnnConfig
 from secagg.errors import SottoError
+
+LAYERS = ("conv1", "conv2", "fc")
 
 
 @pytest.fixture
