@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arms import PRIVATE_TRUSTS, Arm, by_clients, trust_arms, trust_points
-from experiments.figures import accuracy_limits, footnote, legend_names, look, pyplot, save_figure
+from experiments.figures import accuracy_limits, enlarged_limits, footnote, legend_names, look, pyplot, save_figure
 from experiments.formatting import percent
 
 __all__ = ["draw_comparison", "draw_trust"]
@@ -38,7 +38,7 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
     reached = [row["accuracy"] for arm in arms for _, rows, _ in arm.runs for row in rows if "accuracy" in row]
     limits = accuracy_limits(reached)
     parts = any(arm.untuned_level != arm.mean("accuracy_before") for arm in arms)
-    bands = [limits, (best - 0.05, best + 0.005)] if limits == (0.0, 1.0) else [limits]
+    bands = [limits, enlarged_limits(best)] if limits == (0.0, 1.0) else [limits]
     figure, panels = plt.subplots(
         len(bands),
         len(columns),

@@ -22,6 +22,7 @@ __all__ = [
     "accuracy_limits",
     "adapted_targets",
     "dash_of",
+    "enlarged_limits",
     "footnote",
     "label",
     "legend_names",
@@ -94,6 +95,11 @@ def accuracy_limits(values: Sequence[float]) -> tuple[float, float]:
         return 0.0, 1.0
     margin = max(0.1 * (high - low), 0.002)
     return max(0.0, low - margin), high + margin
+
+
+def enlarged_limits(best: float) -> tuple[float, float]:
+    """The five points below the best accuracy, where curves end near the top of an axis that shows all of it."""
+    return best - 0.05, best + 0.005
 
 
 def footnote(figure: Any, summaries: Sequence[dict[str, Any]]) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from experiments.arms import PRIVATE_TRUSTS, Arm, by_clients, trust_arms, trust_points
-from experiments.figures import accuracy_limits, legend_names
+from experiments.figures import accuracy_limits, enlarged_limits, legend_names
 from experiments.formatting import percent
+from experiments.html_report.axis_numbers import as_epsilon, as_share, as_whole
 from experiments.html_report.chart import Chart, Curve, Rule
-from experiments.html_report.run_charts import as_epsilon, as_share, as_whole
 from experiments.html_report.wording import bounded
 from experiments.summary import extrapolates
 from fl_core.privacy.views import VIEWS
@@ -119,7 +119,7 @@ def _accuracy(arm: Arm, name: str, look: int) -> Curve:
 def _enlarged(chart: Chart) -> Chart:
     """The best five points of a chart whose curves end near its top."""
     best = max(y for curve in chart.curves for _, y in curve.points)
-    span = (best - 0.05, best + 0.005)
+    span = enlarged_limits(best)
     rules = tuple(rule for rule in chart.rules if span[0] <= rule.y <= span[1])
     return replace(chart, title=f"{chart.title}, enlarged", rules=rules, span_y=span, show_y=as_share(span))
 
