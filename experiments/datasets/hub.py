@@ -45,8 +45,12 @@ def hub_obstacle() -> str | None:
     return None
 
 
-def only_from_cache(repository: str, file: str) -> bool:
-    """Whether a repository with that file must come from the local cache, because the hub cannot be used.
+def only_from_cache(repository: str, *files: str) -> bool:
+    """Whether a repository must come from the local cache, because the hub cannot be used.
+
+    Args:
+        repository: its name on the hub.
+        files: it is in the cache if one of them is.
 
     Raises:
         HubUnavailable: if it is not in the cache either.
@@ -57,7 +61,7 @@ def only_from_cache(repository: str, file: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     try:
-        cached = isinstance(try_to_load_from_cache(repository, file), str)
+        cached = any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
     except Exception:  # not a possible name of a repository
         cached = False
     if not cached:

@@ -65,7 +65,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
         tokenizer.decoder = decoders.ByteLevel()
         return _fast(tokenizer)
     try:
-        local = Path(name).is_dir() or only_from_cache(name, "tokenizer_config.json")
+        local = Path(name).is_dir() or only_from_cache(name, "tokenizer.json", "tokenizer_config.json")
     except HubUnavailable as error:
         raise SottoError(
             f"tokenizer {name} is no folder, neither {files} nor the hub's local cache holds it, and the hub cannot be "
