@@ -17,7 +17,19 @@ from experiments.stored_summary import check_curve, check_summary, writable
 from fl_core.tracking import read_metrics
 from secagg.errors import SottoError
 
-__all__ = ["ledgers_of", "load_runs"]
+__all__ = ["has_begun", "has_ended", "ledgers_of", "load_runs"]
+
+_SUMMARY = "summary.json"
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a folder holds a run that can be gone on with, or has ended: its configuration follows its ledger."""
+    return (folder / "config.yaml").exists()
+
+
+def has_ended(folder: Path) -> bool:
+    """Whether a folder holds a run with all that it leaves: the summary is written last."""
+    return (folder / _SUMMARY).exists()
 
 
 def load_runs(places: Sequence[Path]) -> list[Run]:
@@ -31,7 +43,7 @@ def load_runs(places: Sequence[Path]) -> list[Run]:
         if place.is_file():
             runs += _of_report(place)
             continue
-        path = place / "summary.json"
+        path = place / _SUMMARY
         try:
             summary = check_summary(_finite(path), str(path))
         except FileNotFoundError:

@@ -37,6 +37,7 @@ def run(
     parsed = load_config(config, overrides or [])
     from experiments.printed_result import print_result
     from experiments.runs import execute
+    from experiments.stored_runs import has_begun
 
     folder = out or Path("runs") / config.stem
     with round_progress(progress, quiet, as_json, parsed) as shown:
@@ -44,7 +45,7 @@ def run(
             summary = execute(parsed, folder, resume, overwrite, shown)
         except KeyboardInterrupt:
             shown.say("")
-            begun = ["--resume"] if (folder / "config.yaml").exists() else []
+            begun = ["--resume"] if has_begun(folder) else []
             raise interrupted("round", ["run", str(config), *(overrides or []), "--out", str(folder), *begun]) from None
     if as_json:
         print(json.dumps(summary, sort_keys=True, allow_nan=False))
@@ -72,16 +73,16 @@ def sweep(
     from experiments.printed_result import print_table
     from experiments.report import write_report
     from experiments.runs import execute
-    from experiments.stored_runs import ledgers_of, load_runs
+    from experiments.stored_runs import has_begun, has_ended, ledgers_of, load_runs
     from fl_core.run_folder import FolderInUse
 
     done, elsewhere = [], []
     for number, (name, parsed) in enumerate(variants, 1):
         folder = out / name
-        if not (folder / "summary.json").exists():
+        if not has_ended(folder):
             with round_progress(progress, quiet, as_json, parsed, f"{name} ({number}/{len(variants)})") as shown:
                 try:
-                    execute(parsed, folder, (folder / "config.yaml").exists(), False, shown)
+                    execute(parsed, folder, has_begun(folder), False, shown)
                 except FolderInUse:
                     elsewhere.append(name)  # another `sotto sweep` works on the same grid
                     continue
