@@ -58,10 +58,15 @@ def adapter_card(summary: dict[str, Any], base: str | None) -> str:
     return "\n".join([*lines, *(["", *(f"* {text}" for text in said)] if said else [])]) + "\n"
 
 
+def _on_hub(base: str) -> bool:
+    """Whether a base that could be loaded came from the hub: by no name of a folder, and not with Sotto."""
+    return base != SHIPPED and not base.startswith((".", "~", "/")) and not Path(base).exists()
+
+
 def _front_matter(base: str | None) -> list[str]:
     """What the hub reads; it takes the name of a model there and no other for a base."""
-    on_hub = base is not None and base != SHIPPED and not base.startswith((".", "~", "/")) and not Path(base).exists()
-    return ["---", *([f"base_model: {base}"] if on_hub else []), "library_name: peft", "tags:", "- lora", "---"]
+    named = [f"base_model: {base}"] if base is not None and _on_hub(base) else []
+    return ["---", *named, "library_name: peft", "tags:", "- lora", "---"]
 
 
 def _base(base: str | None) -> list[str]:
@@ -77,8 +82,10 @@ def _base(base: str | None) -> list[str]:
             "sources or of an installation. It is not in this folder: copy it to where Sotto is not installed.",
             f"experiments/bases/{SHIPPED}",
         )
+    elif _on_hub(base):
+        where, place = f"`{base}` on the Hugging Face hub. It is not in this folder.", base
     else:
-        where, place = f"`{base}`, a folder or a name on the Hugging Face hub. It is not in this folder.", base
+        where, place = f"The folder `{base}` of whoever trained it. It is not in this folder: copy it along.", base
     return [
         where,
         "",
@@ -91,4 +98,6 @@ def _base(base: str | None) -> list[str]:
         "```",
         "",
         'With Sotto: `sotto suggest "How do I" --adapter FOLDER`, and `--base` if the base lies elsewhere now.',
+        "Programs that load the base by themselves go by its name in `adapter_config.json` "
+        "(`base_model_name_or_path`): write there where it is.",
     ]
