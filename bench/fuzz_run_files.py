@@ -17,9 +17,11 @@ from bench.fuzz_archives import tensors_changed
 from bench.fuzz_mutations import mixed
 from bench.fuzz_oracle import Surface
 from bench.fuzz_values import changed, json_text
+from experiments.arm_table import arm_table, as_markdown
 from experiments.arms import Run, arms_of, chosen_runs
 from experiments.html_report import write_page
-from experiments.report import _markdown, arm_table, load_runs, write_report
+from experiments.report import write_report
+from experiments.stored_runs import load_runs
 from fl_core.adapters import flat_adapter
 from fl_core.checkpoint import Checkpoint, latest_checkpoint, save_checkpoint
 from fl_core.engines.local import LocalClients
@@ -166,11 +168,11 @@ def _reported(runs: list[Run], out: Path, drawn: bool) -> list[str]:
     out.parent.mkdir(exist_ok=True)
     arms = arms_of(chosen_runs(runs, []))
     arm_table(arms)
-    text = _markdown(arms)
+    text = as_markdown(arms)
     json.dumps(runs, allow_nan=False)
     write_page(runs, {}, out.with_suffix(".html"))
     if drawn:
-        write_report(runs, out)
+        write_report(runs, {}, out)
     return text.splitlines()
 
 

@@ -33,7 +33,7 @@ from bench.membership_runs import (
 )
 from bench.membership_tables import membership_page
 from bench.tables import store
-from experiments.display import RoundProgress
+from experiments.terminal_progress import RoundProgress
 from fl_core.privacy.ledger import read_ledger
 from secagg.errors import SottoError
 

@@ -14,10 +14,24 @@ from typing import Any
 
 from secagg.errors import SottoError
 
-__all__ = ["Arm", "Run", "arms_of", "chosen_runs", "gain_kept"]
+__all__ = [
+    "PRIVATE_TRUSTS",
+    "Arm",
+    "Run",
+    "arm_name",
+    "arms_of",
+    "by_clients",
+    "chosen_runs",
+    "gain_kept",
+    "repeated",
+    "trust_arms",
+    "trust_points",
+]
 
 # Name, rows of metrics.jsonl, summary.
 Run = tuple[str, list[dict[str, Any]], dict[str, Any]]
+
+PRIVATE_TRUSTS = ("central", "distributed", "local")  # in the order in which figures compare them
 
 # What a setting shares with the run without privacy that its gain is measured by.
 _SAME = (
@@ -52,6 +66,28 @@ class Arm:
         """Of all runs."""
         return [summary for _, _, summary in self.runs]
 
+    @property
+    def trust(self) -> str:
+        """The trust model."""
+        return str(self.summary["config"]["privacy"]["trust"])
+
+    @property
+    def epsilon_asked(self) -> float | None:
+        """The epsilon that was asked for; None where the noise was given, or none."""
+        asked: float | None = self.summary["config"]["privacy"].get("epsilon")
+        return asked
+
+    @property
+    def clients(self) -> int:
+        """How many the setting has."""
+        return int(self.summary["config"]["federation"]["clients"])
+
+    @property
+    def untuned_level(self) -> float:
+        """The untuned accuracy as curves show it: many rounds are scored on a part of the test data only."""
+        rows = [row for row in self.runs[0][1] if "accuracy" in row and row["round"] == 0]
+        return float(rows[0]["accuracy"]) if rows else self.mean("accuracy_before")
+
     def mean(self, key: str) -> float:
         """Mean of a number of the summaries."""
         return sum(float(summary[key]) for summary in self.summaries) / len(self.runs)
@@ -79,11 +115,21 @@ class Arm:
         return None if None in found else sum(map(float, found)) / len(found)
 
 
+def repeated(arm: str, count: int) -> str:
+    """Name of an arm's run number `count`, from 1."""
+    return f"{arm}@{count}"
+
+
+def arm_name(run: str) -> str:
+    """A run's name without the repetition's number."""
+    return re.sub(r"@\d+$", "", run)
+
+
 def arms_of(runs: Sequence[Run]) -> list[Arm]:
     """Runs grouped by name, `x@1` and `x@2` being two runs of x."""
     grouped: dict[str, list[Run]] = {}
     for run in runs:
-        grouped.setdefault(_arm_name(run[0]), []).append(run)
+        grouped.setdefault(arm_name(run[0]), []).append(run)
     return [Arm(name, tuple(some)) for name, some in grouped.items()]
 
 
@@ -93,7 +139,7 @@ def chosen_runs(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
     Raises:
         SottoError: for a name that no run has, or a name that two runs share.
     """
-    arms = {name: _arm_name(name) for name, _, _ in runs}
+    arms = {name: arm_name(name) for name, _, _ in runs}
     for name in only:
         if name not in arms and name not in arms.values():
             raise SottoError(f"no run is called {name}; allowed: {', '.join(dict.fromkeys(arms.values()))}")
@@ -105,24 +151,39 @@ def chosen_runs(runs: Sequence[Run], only: Sequence[str]) -> list[Run]:
     return chosen
 
 
+def by_clients(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
+    """Arms by their number of clients, fewest first."""
+    found: dict[int, list[Arm]] = {}
+    for arm in sorted(arms, key=lambda arm: arm.clients):
+        found.setdefault(arm.clients, []).append(arm)
+    return found
+
+
+def trust_arms(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms by which trust models are compared, private ones that asked for an epsilon; none for a single model."""
+    private = [arm for arm in arms if arm.trust != "none" and arm.epsilon_asked is not None]
+    return private if len({arm.trust for arm in private}) > 1 else []
+
+
+def trust_points(arms: Sequence[Arm], trust: str) -> list[tuple[float, float, float]]:
+    """(epsilon asked for, accuracy, its deviation or 0) of the arms of a trust model, by epsilon."""
+    return sorted(
+        (arm.epsilon_asked, arm.mean("accuracy_after"), arm.deviation("accuracy_after") or 0.0)
+        for arm in arms
+        if arm.trust == trust and arm.epsilon_asked is not None
+    )
+
+
 def gain_kept(arm: Arm, arms: Sequence[Arm]) -> float | None:
     """This arm's gain in accuracy over the untuned base, over that of the arm without privacy; None if there is
     none.
     """
-    free = [
-        other
-        for other in arms
-        if other.summary["config"]["privacy"]["trust"] == "none" and _setting(other) == _setting(arm)
-    ]
+    free = [other for other in arms if other.trust == "none" and _setting(other) == _setting(arm)]
     if len(free) != 1:
         return None
     whole = free[0].mean("accuracy_after") - free[0].mean("accuracy_before")
     own = arm.mean("accuracy_after") - arm.mean("accuracy_before")
     return own / whole if whole > 0 else None
-
-
-def _arm_name(run: str) -> str:
-    return re.sub(r"@\d+$", "", run)
 
 
 def _setting(arm: Arm) -> list[Any]:

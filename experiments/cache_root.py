@@ -1,4 +1,7 @@
-"""Where things that can be made again are kept between runs: pre-trained bases, tokenised posts."""
+"""Where things that can be made again are kept between runs: pre-trained bases, tokenised posts.
+
+What is made of private records must never be where another user can read it.
+"""
 
 from __future__ import annotations
 

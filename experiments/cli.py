@@ -17,14 +17,7 @@ import typer
 
 from secagg.errors import SottoError
 
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    add_completion=True,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Federated LoRA fine-tuning with distributed differential privacy under secure multi-party computation.",
-)
+__all__ = ["main", "make_app"]
 
 
 def _version(asked: bool) -> None:
@@ -43,12 +36,20 @@ def _options(
     """Nothing but its options: each subject has a command."""
 
 
-def _register() -> None:
+def make_app() -> typer.Typer:
+    """The command with all its subjects."""
     from experiments.commands import budget, data, party, pretrain, privacy, report, run, suggest
 
+    app = typer.Typer(
+        add_completion=True,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        help="Federated LoRA fine-tuning with distributed differential privacy under secure multi-party computation.",
+    )
     app.callback()(_options)
     for module in (run, pretrain, suggest, privacy, budget, party, data, report):
         module.register(app)
+    return app
 
 
 def main() -> None:
@@ -58,8 +59,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        _register()
-        code = app(standalone_mode=False)
+        code = make_app()(standalone_mode=False)
     except click.exceptions.ClickException as error:
         _fail(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.exceptions.Abort):

@@ -1,6 +1,7 @@
-"""The figure of a run: accuracy by round, with the untuned accuracy as a line; and what all figures share.
+"""What all figures share: how curves look and what they are called, limits of axes, notes, and the file.
 
-Takes metrics rows and summaries; writes PNG files. Colour is never the only mark of a curve.
+Takes summaries; gives looks and words for matplotlib and for the HTML page, and writes PNG files. Colour is never the
+only mark of a curve, and no figure is without its runs' warnings.
 """
 
 from __future__ import annotations
@@ -11,10 +12,24 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from experiments.summary import extrapolates
+from experiments.arms import Arm
+from experiments.summary import extrapolates, warnings_and_notes
 from fl_core.storage import write_atomically
 
-__all__ = ["COLOURS", "DASHES", "accuracy_limits", "adapted_targets", "draw_run", "footnote", "label", "pyplot"]
+__all__ = [
+    "COLOURS",
+    "DASHES",
+    "accuracy_limits",
+    "adapted_targets",
+    "dash_of",
+    "enlarged_limits",
+    "footnote",
+    "label",
+    "legend_names",
+    "look",
+    "pyplot",
+    "save_figure",
+]
 
 # Okabe and Ito's palette: distinguishable with every common colour blindness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
@@ -23,35 +38,17 @@ DASHES = ("-", "--", "-.", ":")
 FOOTNOTE_CHARACTERS_PER_INCH = 19  # of 7 points: a longer line would widen the figure
 
 
-def draw_run(rows: Sequence[dict[str, Any]], summary: dict[str, Any], path: Path) -> None:
-    """Accuracy by round of one run, and the epsilon spent below it; the file is whole or as it was."""
-    plt = pyplot()
-    figure, (upper, lower) = plt.subplots(2, 1, figsize=(7, 6), sharex=True, height_ratios=[2, 1])
-    scored = [row for row in rows if "accuracy" in row]
-    upper.plot([r["round"] for r in scored], [r["accuracy"] for r in scored], color=COLOURS[0], label=label(summary))
-    upper.axhline(summary["accuracy_before"], color="grey", linestyle=":", label="untuned")
-    upper.set_ylabel("test accuracy")
-    upper.set_ylim(*accuracy_limits([row["accuracy"] for row in scored]))
-    upper.legend(loc="lower right")
-    upper.set_title(f"{summary['source']}: accuracy by round")
-    for index, view in enumerate(("release", "aggregators", "local")):
-        spent = [(r["round"], r[f"epsilon_{view}"]) for r in rows if f"epsilon_{view}" in r]
-        if spent:
-            x, y = zip(*spent, strict=True)
-            lower.plot(x, y, color=COLOURS[index], linestyle=DASHES[index], label=view)
-    lower.set_xlabel("round")
-    lower.set_ylabel("epsilon spent")
-    if lower.lines:
-        if any(value > 0 for line in lower.lines for value in line.get_ydata()):
-            lower.set_yscale("log")
-        lower.legend(loc="lower right", title="view")
-    else:
-        lower.text(0.5, 0.5, "no noise: no finite epsilon", transform=lower.transAxes, ha="center")
-    footnote(figure, [summary])
-    drawn = BytesIO()
-    figure.savefig(drawn, format="png", dpi=130, bbox_inches="tight")
-    plt.close(figure)
-    write_atomically(path, drawn.getvalue())
+def look(number: int) -> tuple[str, str]:
+    """Colour and dashes of a figure's curve `number`, from 0: no two alike of 32, after which they come again."""
+    return COLOURS[number % len(COLOURS)], DASHES[dash_of(number, len(COLOURS), len(DASHES))]
+
+
+def dash_of(number: int, colours: int, dashes: int) -> int:
+    """Which of the dashes curve `number` has, if its colour is `number % colours`: no two alike of colours * dashes.
+
+    `dashes` must divide `colours`: each turn through the colours then gives every colour other dashes than the last.
+    """
+    return (number + number // colours) % dashes
 
 
 def adapted_targets(summary: dict[str, Any]) -> list[str]:
@@ -80,24 +77,37 @@ def label(summary: dict[str, Any], targets: bool = True, unit: bool = False) -> 
     return f"{adapted}{privacy['trust']}, {size}"
 
 
+def legend_names(arms: Sequence[Arm]) -> dict[str, str]:
+    """What each arm is called in a legend, by what differs; arms of one kind in one panel are told apart by names."""
+    targets = len({tuple(adapted_targets(arm.summary)) for arm in arms}) > 1
+    units = len({arm.summary["config"]["privacy"]["unit"] for arm in arms}) > 1
+    kinds = [(label(arm.summary, targets, units), arm.clients) for arm in arms]
+    return {
+        arm.name: kind[0] if kinds.count(kind) == 1 else f"{kind[0]} [{arm.name}]"
+        for arm, kind in zip(arms, kinds, strict=True)
+    }
+
+
 def accuracy_limits(values: Sequence[float]) -> tuple[float, float]:
-    """Limits of an accuracy axis: all of it where much of it is used, else what was reached with a margin."""
-    low, high = min(values), max(values)
+    """Limits of an accuracy axis: all of it where much or nothing is used, else what was reached with a margin."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
     if high > 0.5:
         return 0.0, 1.0
     margin = max(0.1 * (high - low), 0.002)
     return max(0.0, low - margin), high + margin
 
 
+def enlarged_limits(best: float) -> tuple[float, float]:
+    """The five points below the best accuracy, where curves end near the top of an axis that shows all of it."""
+    return best - 0.05, best + 0.005
+
+
 def footnote(figure: Any, summaries: Sequence[dict[str, Any]]) -> None:
     """All warnings and notes below a figure, each once, in lines no wider than the figure."""
-    warnings: dict[str, None] = {}
-    for summary in summaries:
-        for text in [*summary["privacy"]["warnings"], *summary["notes"]]:
-            warnings[text] = None
-    if warnings:
+    said = dict.fromkeys(text for summary in summaries for text in warnings_and_notes(summary))
+    if said:
         width = int(FOOTNOTE_CHARACTERS_PER_INCH * figure.get_figwidth())
-        lines = [line for text in warnings for line in wrap(text, width, subsequent_indent="   ")]
+        lines = [line for text in said for line in wrap(text, width, subsequent_indent="   ")]
         figure.text(0.01, -0.02, "\n".join(lines), fontsize=7, va="top", ha="left")
 
 
@@ -109,3 +119,15 @@ def pyplot() -> Any:
     import matplotlib.pyplot as plt
 
     return plt
+
+
+def save_figure(figure: Any, path: Path, dpi: int) -> None:
+    """Write a figure as PNG and close it; the file is whole or as it was.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi, bbox_inches="tight")
+    pyplot().close(figure)
+    write_atomically(path, drawn.getvalue())

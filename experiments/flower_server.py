@@ -1,6 +1,7 @@
 """The ServerApp that `flwr run` starts in a deployment, on the SuperLink's host.
 
-The run's arguments name files of that host. Configuration in, run folder out, as with `sotto run`.
+The run's arguments name files of that host, and no configuration comes over Flower. Configuration in, run folder out,
+as with `sotto run`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from experiments.display import RoundProgress
 from experiments.progress import target_of
 from experiments.runs import execute
+from experiments.terminal_progress import RoundProgress
 from fl_core.config import ConfigError
 from fl_core.config_file import load_config
 from fl_core.engines.flower.apps import GridRelay

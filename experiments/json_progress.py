@@ -8,12 +8,12 @@ people.
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from experiments.formatting import finite
 from experiments.time_left import TimeLeft
 
 if TYPE_CHECKING:
@@ -84,4 +84,4 @@ class JsonProgress:
 
 def _finite(facts: Mapping[str, float | None]) -> dict[str, float | None]:
     """JSON has no NaN: what is no finite number is null."""
-    return {name: value if value is not None and math.isfinite(value) else None for name, value in facts.items()}
+    return {name: finite(value) for name, value in facts.items()}

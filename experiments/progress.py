@@ -1,4 +1,4 @@
-"""Whoever wants to hear how a run goes, and what it is held to."""
+"""What is told of a run while it goes on, to whoever wants to hear, and the epsilon that it is held to."""
 
 from __future__ import annotations
 

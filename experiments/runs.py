@@ -1,4 +1,8 @@
-"""One run from configuration to run folder: task, noise plan, ledger, aggregator, rounds, adapter, figures, summary."""
+"""One run from configuration to run folder: task, noise plan, ledger, aggregator, rounds, adapter, figures, summary.
+
+It must never go on with a ledger that is about something else, never replace a run that a shared budget counts, and
+never leave a summary before all that the run leaves.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,11 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from experiments.figures import draw_run
+from experiments.adapter_card import adapter_card
 from experiments.flower_runs import flower_rounds, refuse_missing_flower, spool_folder
 from experiments.html_report import write_page
 from experiments.progress import RunProgress
+from experiments.run_figure import draw_run
 from experiments.summary import summarise
 from experiments.tasks import build_task
 from fl_core.adapters import flat_adapter, save_adapter
@@ -34,7 +39,7 @@ from fl_core.host_memory import keep_freed_memory
 from fl_core.privacy.ledger import Ledger, LedgerHeader
 from fl_core.privacy_plan import PrivacyPlan, ledger_header, plan_privacy
 from fl_core.run_folder import RunFolder
-from fl_core.storage import StorageError, write_json
+from fl_core.storage import StorageError, write_atomically, write_json
 from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics, refuse_missing_services
 from secagg.aggregator import Aggregator, PlaintextAggregator
@@ -100,14 +105,23 @@ def execute(
                     ended = rounds(LocalClients(task, config, plan, pool))
         aggregator.shutdown()
         progress.say("writing adapter, figures and report")
-        save_adapter(task.model, folder.adapter)
-        rows = read_metrics(folder.metrics_path)
-        summary = summarise(config, plan, task, rows, folder.ledger_path, ended, time.perf_counter() - started)
-        draw_run(rows, summary, folder.figures / "accuracy.png")
-        name = out.resolve().name
-        write_page([(name, rows, summary)], {name: folder.ledger_path}, folder.page)
-        # Last: a folder with a summary is that of a run that has ended, with all that it leaves.
-        write_json(folder.summary_path, summary)
+        return _write_results(config, plan, task, folder, ended, time.perf_counter() - started)
+
+
+def _write_results(
+    config: RunConfig, plan: PrivacyPlan, task: FederatedTask, folder: RunFolder, ended: str, seconds: float
+) -> dict[str, Any]:
+    """Adapter, figures, page and summary of a run whose rounds are done; returns the summary."""
+    save_adapter(task.model, folder.adapter)
+    rows = read_metrics(folder.metrics_path)
+    summary = summarise(config, plan, task, rows, folder.ledger_path, ended, seconds)
+    base = task.model.active_peft_config.base_model_name_or_path
+    write_atomically(folder.adapter / "README.md", adapter_card(summary, base).encode())
+    draw_run(rows, summary, folder.figures / "accuracy.png")
+    name = folder.path.resolve().name
+    write_page([(name, rows, summary)], {name: folder.ledger_path}, folder.page)
+    # Last: a folder with a summary is that of a run that has ended, with all that it leaves.
+    write_json(folder.summary_path, summary)
     return summary
 
 

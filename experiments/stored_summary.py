@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from fl_core.privacy.views import VIEWS
 from secagg.errors import SottoError
 
 __all__ = ["check_curve", "check_summary", "writable"]
 
 _LARGEST_COUNT = 10**12
+_DRAWN = ("epsilon_", "seconds", "survivors")  # beginnings of the keys of rows that become curves
 _DEEPEST = 12  # sections in one another: a configuration has four
 
 
@@ -100,15 +102,11 @@ _NEEDED: dict[str, Callable[[object], bool]] = {
     "config.aggregation.backend": writable,
     "config.data": _section,
     "config.lora.targets": _texts,
-    "privacy.views.release.epsilon": _or_null(_at_least_zero),
-    "privacy.views.aggregators.epsilon": _or_null(_at_least_zero),
-    "privacy.views.local.epsilon": _or_null(_at_least_zero),
-    "privacy.views.release.adversary": writable,
-    "privacy.views.release.note": _or_null(writable),
-    "privacy.views.aggregators.adversary": writable,
-    "privacy.views.aggregators.note": _or_null(writable),
-    "privacy.views.local.adversary": writable,
-    "privacy.views.local.note": _or_null(writable),
+    **{
+        f"privacy.views.{view}.{key}": check
+        for view in VIEWS
+        for key, check in (("epsilon", _or_null(_at_least_zero)), ("adversary", writable), ("note", _or_null(writable)))
+    },
     "privacy.warnings": _texts,
     "privacy.notes": _texts,
     "privacy.delta": lambda value: _number(value) and 0 < value < 1,  # type: ignore[operator]
@@ -169,14 +167,17 @@ def check_summary(summary: object, where: str) -> dict[str, Any]:
 
 
 def check_curve(rows: list[dict[str, Any]], where: str) -> list[dict[str, Any]]:
-    """Rows by round whose accuracy, where they have one, is from 0 to 1.
+    """Rows by round in which whatever figures are drawn from is of its kind, where it is there.
 
     Raises:
-        SottoError: naming the round.
+        SottoError: naming what is not.
     """
     for row in rows:
         if not _count(row.get("round")) or not _share(row.get("accuracy", 0.0)):
             raise SottoError(f"{where} holds a round that is no count, or whose accuracy is no share")
+        for key, value in row.items():
+            if key.startswith(_DRAWN) and not _at_least_zero(value):
+                raise SottoError(f"{where} holds a round {row['round']} whose {key} is no number of 0 or more")
     return rows
 
 

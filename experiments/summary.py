@@ -1,13 +1,17 @@
-"""A finished run as one row: who, how private against whom, how accurate, how many bytes and seconds."""
+"""A finished run in numbers: who, how private against whom, how accurate, how many bytes and seconds.
+
+Takes what ran and the ledger on disk; gives the summary that tables, figures and pages are made of. Epsilons come from
+the ledger, never from what was planned.
+"""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from experiments.environment_facts import environment_facts
+from experiments.formatting import finite
 from fl_core.adapters import adapted_layers
 from fl_core.config import RunConfig
 from fl_core.config_file import to_dict
@@ -16,34 +20,12 @@ from fl_core.privacy.ledger import LedgerContents, history, read_ledger, summari
 from fl_core.privacy_plan import PrivacyPlan
 from fl_core.task import WHOLE, FederatedTask
 
-__all__ = ["COLUMNS", "SCORES", "extrapolates", "noise_by", "summarise", "table_row"]
+__all__ = ["extrapolates", "summarise", "warnings_and_notes"]
 
 # What tasks score; a row of metrics has those that its task knows.
-SCORES = ("accuracy", "top3_accuracy", "token_accuracy", "perplexity", "test_loss")
-
-# What runs did before they could choose; their summaries say nothing of it.
-_BEFORE = {"by": "clients", "dropout": "oversize"}
-
-COLUMNS = (
-    "data",
-    "clients",
-    "unit",
-    "trust",
-    "mechanism",
-    "noise by",
-    "backend",
-    "eps release",
-    "eps aggregators",
-    "eps local",
-    "accuracy before",
-    "accuracy after",
-    "ring bits",
-    "bytes/client/round",
-    "seconds",
-)
+_SCORES = ("accuracy", "top3_accuracy", "token_accuracy", "perplexity", "test_loss")
 
 
-# What every version's summaries have, and tables, figures and pages are made of.
 def summarise(
     config: RunConfig,
     plan: PrivacyPlan,
@@ -97,7 +79,7 @@ def summarise(
 def _scores(row: dict[str, Any]) -> dict[str, float]:
     """What was measured on public test data after a round: on all of it where that was done, else on a part."""
     whole = {name.removeprefix(WHOLE): value for name, value in row.items() if name.startswith(WHOLE)}
-    return whole or {name: row[name] for name in SCORES if name in row}
+    return whole or {name: row[name] for name in _SCORES if name in row}
 
 
 def _idealised(contents: LedgerContents) -> float | None:
@@ -112,7 +94,7 @@ def _idealised(contents: LedgerContents) -> float | None:
     steps = sum(event.steps for event in events)
     event = replace(events[0], noise_multiplier=least, steps=steps, clients=None, survivors=None, colluders=0)
     found = idealised([event], contents.header.delta)
-    return None if found is None or not math.isfinite(found.epsilon) else found.epsilon
+    return None if found is None else finite(found.epsilon)
 
 
 def _incidents(rows: list[dict[str, Any]], privacy: dict[str, Any]) -> list[str]:
@@ -141,45 +123,12 @@ def _incidents(rows: list[dict[str, Any]], privacy: dict[str, Any]) -> list[str]
     return found
 
 
+def warnings_and_notes(summary: dict[str, Any]) -> list[str]:
+    """What must be said with a run's numbers, each once, the ledger's warnings first."""
+    return list(dict.fromkeys([*summary["privacy"]["warnings"], *summary["notes"]]))
+
+
 def extrapolates(summary: dict[str, Any]) -> int | None:
     """How many clients' noise a run had on fewer clients' data; None for a run that is what it says."""
     cohort: int | None = summary["config"].get("simulation", {}).get("noise_cohort")
     return cohort
-
-
-def noise_by(config: dict[str, Any]) -> str:
-    """Who adds the noise of a resolved configuration, and how it outlives drop-outs where that was chosen."""
-    trust = config["privacy"]["trust"]
-    if trust != "distributed":
-        return {"none": "-", "central": "server", "local": "clients"}[trust]
-    chosen = config.get("noise", _BEFORE)
-    by = "clients + aggregators" if chosen["by"] == "both" else chosen["by"]
-    return by + (", xnoise" if chosen["dropout"] == "xnoise" else "")
-
-
-def table_row(summary: dict[str, Any]) -> list[str]:
-    """The cells of one run, in the order of `COLUMNS`."""
-    config = summary["config"]
-    views = summary["privacy"]["views"]
-    trust = config["privacy"]["trust"]
-    return [
-        summary["data"],
-        f"{config['federation']['clients']:,}",
-        config["privacy"]["unit"],
-        trust,
-        config["privacy"]["mechanism"] if trust != "none" else "-",
-        noise_by(config),
-        config["aggregation"]["backend"],
-        *(_epsilon(views[view]["epsilon"]) for view in ("release", "aggregators", "local")),
-        f"{summary['accuracy_before']:.4f}",
-        f"{summary['accuracy_after']:.4f}",
-        f"{summary.get('ring_bits', 64)}",
-        f"{summary['bytes_per_client']:,}",
-        f"{summary['seconds']:.1f}",
-    ]
-
-
-def _epsilon(value: float | None) -> str:
-    if value is None:
-        return "∞"
-    return f"{value:.3f}" if value < 1000 else f"{value:.3g}"

@@ -1,4 +1,8 @@
-"""Sweeps: one base configuration and named lists of overrides."""
+"""Sweeps: one base configuration and named lists of overrides.
+
+Takes a file; gives configurations. No run starts before all of them are checked, and none is outside of the sweep's
+folder.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.arms import arm_name, repeated
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_file import load_config, load_yaml
 
@@ -47,14 +52,17 @@ def load_sweep(path: Path, only: Sequence[str]) -> list[tuple[str, RunConfig]]:
     if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= _MOST_REPEATS:
         raise ConfigError(f"{path}: repeats is {repeats}; allowed: 1 to {_MOST_REPEATS}")
     names = [str(name) for name in runs]
+    for name in names:
+        if name in ("", "..") or Path(name).name != name:
+            raise ConfigError(f"{path}: runs has the name {name!r}; allowed: names that a run's folder can have")
     wanted = [(name, _strings(runs[name], f"{path}: runs.{name}")) for name in names]
     if repeats > 1:  # every run once before any is repeated: a sweep that is cut short has something of all
         wanted = [
-            (f"{name}@{count}", [*own, f"lora.seed={count - 1}"])
+            (repeated(name, count), [*own, f"lora.seed={count - 1}"])
             for count in range(1, repeats + 1)
             for name, own in wanted
         ]
-    chosen = {name for name, _ in wanted if not only or name in only or name.rpartition("@")[0] in only}
+    chosen = {name for name, _ in wanted if not only or name in only or arm_name(name) in only}
     missing = [name for name in only if name not in names and name not in chosen]
     if missing:
         raise ConfigError(f"{path}: no run is called {missing[0]}; allowed: {', '.join(names)}")

@@ -180,6 +180,8 @@ def unmoved_weights(model: nn.Module, before: Tensor, gradient: Tensor) -> list[
 def save_adapter(model: PeftModel, folder: Path) -> None:
     """Write the adapter in PEFT's format, which `PeftModel.from_pretrained` loads; each file whole or as it was.
 
+    Nothing of the base is written but its name, and nobody is asked over the network.
+
     Raises:
         StorageError: if it cannot be written.
     """
@@ -189,7 +191,8 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with storage_errors(folder):
-            model.save_pretrained(str(draft))
+            # Else PEFT asks the hub whether the base's embeddings were resized, and may write them beside the adapter.
+            model.save_pretrained(str(draft), save_embedding_layers=False)
         for file in sorted(draft.iterdir()):
             write_atomically(folder / file.name, file.read_bytes())
     except SafetensorError as error:

@@ -12,15 +12,9 @@ __all__ = ["cli_reference"]
 
 def cli_reference() -> str:
     """Every command with its arguments and options, as Markdown."""
-    from experiments import cli
+    from experiments.cli import make_app
 
-    app = typer.Typer()
-    registered, cli.app = cli.app, app
-    try:
-        cli._register()
-    finally:
-        cli.app = registered
-    root = typer.main.get_command(app)
+    root = typer.main.get_command(make_app())
     return "\n".join(line for path, command in _commands(root, "sotto") for line in _page(path, command))
 
 

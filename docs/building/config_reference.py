@@ -1,5 +1,5 @@
 """The reference of a run's configuration: keys, types, defaults and comments from `fl_core/config.py`, and what values
-are allowed from the sentences with which the check refuses others.
+are allowed from the sentences with which the check refuses others. Nothing of it is written a second time by hand.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +39,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Verify the ledgers of a budget's runs and add up what they have spent."""
+    from experiments.formatting import epsilon_to_cite, finite
     from fl_core.budget_folder import spending
 
     found = spending(folder)
@@ -50,10 +50,10 @@ def show(
     ]
     if as_json:
         runs = [
-            {"run": run, "ledger": ledger, "openings": openings, "epsilon": _finite(spent)}
+            {"run": run, "ledger": ledger, "openings": openings, "epsilon": finite(spent)}
             for run, ledger, openings, spent in rows
         ]
-        answer = {"allowed": terms.epsilon, "delta": terms.delta, "view": terms.view, "epsilon": _finite(found.epsilon)}
+        answer = {"allowed": terms.epsilon, "delta": terms.delta, "view": terms.view, "epsilon": finite(found.epsilon)}
         print(json.dumps({**answer, "runs": runs}, sort_keys=True, allow_nan=False))
         return
     from rich.console import Console
@@ -61,11 +61,9 @@ def show(
 
     table = Table("run", "openings", "epsilon alone", title=f"{terms.view} view, delta {terms.delta:g}, by rdp")
     for _, ledger, openings, spent in rows:
-        table.add_row(str(Path(ledger).parent), f"{openings:,}", f"{spent:.4f}")
+        table.add_row(str(Path(ledger).parent), f"{openings:,}", epsilon_to_cite(spent))
     console = Console()
     console.print(table)
-    console.print(f"together: epsilon {found.epsilon:.4f} of {terms.epsilon:g}", highlight=False, soft_wrap=True)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    console.print(
+        f"together: epsilon {epsilon_to_cite(found.epsilon)} of {terms.epsilon:g}", highlight=False, soft_wrap=True
+    )

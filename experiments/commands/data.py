@@ -56,10 +56,11 @@ def import_(
 
     from rich.console import Console
 
-    from experiments.commands.next_command import run_on
+    from experiments.commands.next_command import refuse_reference, run_on
     from experiments.datasets.own_texts import read_texts
     from experiments.datasets.user_split import split_users, write_split
 
+    refuse_reference(out)
     with Console(stderr=True).status("", spinner="line") as status:
         texts = read_texts(file, user_column, text_column, encoding, delimiter, status.update)
         split = split_users(texts.rows, test_share, min_texts, seed)

@@ -9,14 +9,26 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-__all__ = ["run_on"]
+from secagg.errors import SottoError
+
+__all__ = ["refuse_reference", "run_on"]
+
+
+def refuse_reference(folder: Path) -> None:
+    """Refuse a folder that no configuration can name.
+
+    Raises:
+        SottoError: if a part of its name would be taken for a reference to another key.
+    """
+    if "${" in str(folder):
+        raise SottoError(f"--out is {folder}; allowed: a name without ${{, with which a configuration refers to a key")
 
 
 def run_on(folder: Path, clients: int) -> str:
     """`sotto run` with the configuration for texts of one's own, on the posts in `folder`.
 
     Args:
-        folder: as the user gave it.
+        folder: as the user gave it, not refused by `refuse_reference`.
         clients: users who train.
     """
     config = Path(str(files("experiments") / "configs" / "own_texts.yaml"))

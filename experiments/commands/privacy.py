@@ -6,7 +6,6 @@ epsilon is printed with its unit, neighbouring relation, accountant and adversar
 """
 
 import json
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from experiments.formatting import epsilon_to_cite, finite
 from fl_core import privacy
 from fl_core.privacy.events import MechanismEvent, PrivacyError
 from fl_core.privacy.views import views
@@ -148,7 +148,7 @@ def calibrate(
         return
     console = Console()
     console.print(
-        f"noise multiplier {noise_multiplier:g} gives epsilon {met.epsilon:.4f} at delta {delta:g} "
+        f"noise multiplier {noise_multiplier:g} gives epsilon {epsilon_to_cite(met.epsilon)} at delta {delta:g} "
         f"({mechanism}, {met.accountant}, {met.neighbouring})",
         highlight=False,
         soft_wrap=True,
@@ -221,8 +221,12 @@ def _idealised(events: Sequence[MechanismEvent], delta: float, neighbouring: str
     found = privacy.idealised(events, delta, neighbouring)
     if found is None:
         return None
-    value = found.epsilon if math.isfinite(found.epsilon) else None
-    return {"epsilon": value, "accountant": found.accountant, "proven": False, "notes": list(found.notes)}
+    return {
+        "epsilon": finite(found.epsilon),
+        "accountant": found.accountant,
+        "proven": False,
+        "notes": list(found.notes),
+    }
 
 
 def _print_answer(console: Console, answer: dict[str, Any]) -> None:
@@ -234,8 +238,7 @@ def _print_answer(console: Console, answer: dict[str, Any]) -> None:
     table.add_column("epsilon", justify="right")
     table.add_column("against")
     for name, view in answer["views"].items():
-        shown = "none" if view["epsilon"] is None else f"{view['epsilon']:.4f}"
-        table.add_row(name, shown, f"{view['adversary']}. {view['note']}".strip())
+        table.add_row(name, epsilon_to_cite(view["epsilon"]), f"{view['adversary']}. {view['note']}".strip())
     console.print(table)
     _print_lines(console, answer)
 
@@ -252,7 +255,7 @@ def _print_lines(console: Console, answer: dict[str, Any]) -> None:
     beside = answer.get("idealised")
     if beside and beside["epsilon"] is not None:
         console.print(
-            f"beside it: {beside['epsilon']:.4f} by pld for real-valued noise of the same size "
+            f"beside it: {epsilon_to_cite(beside['epsilon'])} by pld for real-valued noise of the same size "
             "(idealised mechanism, not proven for integer noise)",
             highlight=False,
             soft_wrap=True,

@@ -9,8 +9,8 @@ import click
 import typer
 
 if TYPE_CHECKING:
-    from experiments.display import RoundProgress, StepProgress
     from experiments.json_progress import JsonProgress
+    from experiments.terminal_progress import RoundProgress, StepProgress
     from fl_core.config import RunConfig
 
 __all__ = ["Progress", "ProgressOption", "round_progress", "step_progress"]
@@ -33,9 +33,9 @@ def round_progress(
     chosen: Progress, quiet: bool, as_json: bool, config: RunConfig, title: str = "round"
 ) -> RoundProgress | JsonProgress:
     """Progress of a run's rounds; silent with --quiet, and with --json unless it was asked for."""
-    from experiments.display import RoundProgress
     from experiments.json_progress import JsonProgress
     from experiments.progress import target_of
+    from experiments.terminal_progress import RoundProgress
 
     rounds, target = config.federation.rounds, target_of(config)
     if _for_scripts(chosen, quiet):
@@ -45,8 +45,8 @@ def round_progress(
 
 def step_progress(chosen: Progress, quiet: bool, as_json: bool, steps: int, title: str) -> StepProgress | JsonProgress:
     """Progress of steps that are no rounds; silent as `round_progress`."""
-    from experiments.display import StepProgress
     from experiments.json_progress import JsonProgress
+    from experiments.terminal_progress import StepProgress
 
     if _for_scripts(chosen, quiet):
         return JsonProgress(steps, title)

@@ -25,18 +25,18 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the arms as one JSON object, nothing else")] = False,
 ) -> None:
     """Write one self-contained HTML page about runs, verify their ledgers, draw figures, and write one table."""
+    from experiments.arm_table import arm_facts, arm_table
     from experiments.arms import arms_of, chosen_runs
-    from experiments.display import print_table
-    from experiments.html_report import write_page
-    from experiments.report import PAGE, arm_facts, arm_table, ledgers_of, load_runs, write_report
+    from experiments.printed_result import print_table
+    from experiments.report import write_report
+    from experiments.stored_runs import ledgers_of, load_runs
 
     runs = chosen_runs(load_runs(folders), only or [])
-    write_report(runs, out, title)
-    write_page(runs, ledgers_of(folders), out / PAGE, title)
+    page = write_report(runs, ledgers_of(folders), out, title)
     arms = arms_of(runs)
     if as_json:
-        print(json.dumps({"arms": arm_facts(arms), "report": str(out / PAGE)}, allow_nan=False))
+        print(json.dumps({"arms": arm_facts(arms), "report": str(page)}, allow_nan=False))
     if quiet or as_json:
         return
     print_table(*arm_table(arms), [arm.name for arm in arms])
-    print(f"written: {out}   report: {out / PAGE}")
+    print(f"written: {out}   report: {page}")

@@ -35,8 +35,9 @@ def run(
 
     # Before anything heavy is imported: a mistake in a configuration is answered at once.
     parsed = load_config(config, overrides or [])
-    from experiments.display import print_result
+    from experiments.printed_result import print_result
     from experiments.runs import execute
+    from experiments.stored_runs import has_begun
 
     folder = out or Path("runs") / config.stem
     with round_progress(progress, quiet, as_json, parsed) as shown:
@@ -44,7 +45,7 @@ def run(
             summary = execute(parsed, folder, resume, overwrite, shown)
         except KeyboardInterrupt:
             shown.say("")
-            begun = ["--resume"] if (folder / "config.yaml").exists() else []
+            begun = ["--resume"] if has_begun(folder) else []
             raise interrupted("round", ["run", str(config), *(overrides or []), "--out", str(folder), *begun]) from None
     if as_json:
         print(json.dumps(summary, sort_keys=True, allow_nan=False))
@@ -67,22 +68,21 @@ def sweep(
     from experiments.sweeps import load_sweep
 
     variants = load_sweep(plan, only or [])
+    from experiments.arm_table import arm_facts, arm_table
     from experiments.arms import arms_of
-    from experiments.display import print_table
-    from experiments.html_report import write_page
-    from experiments.report import PAGE, arm_facts, arm_table, ledgers_of, load_runs, write_report
+    from experiments.printed_result import print_table
+    from experiments.report import write_report
     from experiments.runs import execute
+    from experiments.stored_runs import has_begun, has_ended, ledgers_of, load_runs
     from fl_core.storage import FolderInUse
 
     done, elsewhere = [], []
     for number, (name, parsed) in enumerate(variants, 1):
         folder = out / name
-        title = f"{name} ({number}/{len(variants)})"
-        if not (folder / "summary.json").exists():
-            with round_progress(progress, quiet, as_json, parsed, title) as shown:
-                started = (folder / "config.yaml").exists()
+        if not has_ended(folder):
+            with round_progress(progress, quiet, as_json, parsed, f"{name} ({number}/{len(variants)})") as shown:
                 try:
-                    execute(parsed, folder, started, False, shown)
+                    execute(parsed, folder, has_begun(folder), False, shown)
                 except FolderInUse:
                     elsewhere.append(name)  # another `sotto sweep` works on the same grid
                     continue
@@ -98,11 +98,10 @@ def sweep(
             print(json.dumps({"arms": [], "elsewhere": elsewhere}))
         return
     runs = load_runs(done)
-    write_report(runs, out, plan.stem)
-    write_page(runs, ledgers_of(done), out / PAGE, plan.stem)
+    page = write_report(runs, ledgers_of(done), out, plan.stem)
     arms = arms_of(runs)
     if as_json:
-        print(json.dumps({"arms": arm_facts(arms), "elsewhere": elsewhere, "report": str(out / PAGE)}, allow_nan=False))
+        print(json.dumps({"arms": arm_facts(arms), "elsewhere": elsewhere, "report": str(page)}, allow_nan=False))
         return
     print_table(*arm_table(arms), [arm.name for arm in arms])
-    print(f"report: {out / PAGE}")
+    print(f"report: {page}")

@@ -1,13 +1,13 @@
 """Data sets: loading with verified checksums, a catalogue, and division over clients."""
 
 from experiments.datasets.catalogue_entry import CatalogueEntry, FileStatus
-from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing, ImageData
+from experiments.datasets.errors import DatasetCorrupt, DatasetMissing
+from experiments.datasets.image_data import ImageData
 from experiments.datasets.own_texts import OwnTexts, read_texts
 from experiments.datasets.partition import division_words, largest_owners, partition
 from experiments.datasets.posts import Posts
 from experiments.datasets.registry import (
-    ImageSource,
-    TextSource,
+    Source,
     catalogue,
     image_names,
     load_images,
@@ -24,10 +24,9 @@ __all__ = [
     "DatasetMissing",
     "FileStatus",
     "ImageData",
-    "ImageSource",
     "OwnTexts",
     "Posts",
-    "TextSource",
+    "Source",
     "UserSplit",
     "catalogue",
     "division_words",

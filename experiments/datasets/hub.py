@@ -1,7 +1,7 @@
-"""Image data sets from the Hugging Face hub, through `datasets`, without long waits when there is no network.
+"""The Hugging Face hub: whether it can be used, what of it is in the local cache, and image data sets from it.
 
-Takes a repository name and a split; gives uint8 arrays. It must never retry for minutes and never contact
-the hub when the user has said off-line (`HF_HUB_OFFLINE` or `HF_DATASETS_OFFLINE`).
+Takes the names of repositories; gives clauses that say why not, or uint8 arrays. It must never retry for minutes and
+never contact the hub when the user has said off-line (`HF_HUB_OFFLINE` or `HF_DATASETS_OFFLINE`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from urllib.request import getproxies, proxy_bypass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HubUnavailable", "hub_obstacle", "load_hub_split"]
+from experiments.library_errors import first_line
+
+__all__ = ["HubUnavailable", "hub_obstacle", "load_hub_split", "only_from_cache"]
 
 _PROBE_TIMEOUT_S = 3.0
 
@@ -43,6 +45,30 @@ def hub_obstacle() -> str | None:
     return None
 
 
+def only_from_cache(repository: str, *files: str) -> bool:
+    """Whether a repository must come from the local cache, because the hub cannot be used.
+
+    Args:
+        repository: its name on the hub.
+        files: it is in the cache if one of them is.
+
+    Raises:
+        HubUnavailable: if it is not in the cache either.
+    """
+    obstacle = hub_obstacle()
+    if obstacle is None:
+        return False
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        cached = any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+    except Exception:  # not a possible name of a repository
+        cached = False
+    if not cached:
+        raise HubUnavailable(obstacle)
+    return True
+
+
 def load_hub_split(repository: str, split: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Images uint8 `[N, H, W]` and labels uint8 `[N]` of one split; the columns are `image` and `label`.
 
@@ -59,6 +85,5 @@ def load_hub_split(repository: str, split: str) -> tuple[NDArray[np.uint8], NDAr
         images = np.stack([np.asarray(image.convert("L"), dtype=np.uint8) for image in table["image"]])
         labels = np.asarray(table["label"], dtype=np.uint8)
     except Exception as error:  # the hub client's errors share no base class; all mean "not from there"
-        text = str(error).strip().splitlines()
-        raise HubUnavailable(f"{type(error).__name__}: {text[0] if text else 'no message'}") from error
+        raise HubUnavailable(f"{type(error).__name__}: {first_line(error)}") from error
     return images, labels

@@ -16,7 +16,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.datasets.image_data import DatasetCorrupt
+from experiments.datasets.errors import DatasetCorrupt
 
 __all__ = ["parse_idx"]
 

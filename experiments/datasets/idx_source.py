@@ -7,29 +7,21 @@ wrong.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.datasets.catalogue_entry import CatalogueEntry, FileStatus
+from experiments.datasets.catalogue_entry import CatalogueEntry
+from experiments.datasets.data_root import data_root
+from experiments.datasets.errors import DatasetMissing
 from experiments.datasets.hub import HubUnavailable, load_hub_split
 from experiments.datasets.idx import parse_idx
-from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing, ImageData
-from secagg.errors import SottoError
+from experiments.datasets.image_data import ImageData
+from experiments.datasets.published_files import read_published, status_of
 
-__all__ = ["IdxSource", "data_root", "md5_of"]
-
-
-def data_root() -> tuple[Path, str]:
-    """The folder that holds data sets, and its name in reports: `SOTTO_DATA` if set, else a user cache."""
-    named = os.environ.get("SOTTO_DATA")
-    if named:
-        return Path(named).expanduser(), "SOTTO_DATA"
-    return Path.home() / ".cache" / "sotto" / "data", "cache"
+__all__ = ["IdxSource"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,9 @@ class IdxSource:
         """
         root, origin = data_root()
         folder = root / self.folder
-        contents = [self._read(folder / file, md5) for file, md5 in zip(self.FILES, self.md5, strict=True)]
+        contents = [
+            read_published(folder / file, md5, self.name) for file, md5 in zip(self.FILES, self.md5, strict=True)
+        ]
         missing = [file for file, content in zip(self.FILES, contents, strict=True) if content is None]
         if missing:
             return self._from_hub(folder, missing[0])
@@ -81,30 +75,10 @@ class IdxSource:
         """Which files are here and whether their checksums hold; reads every file, downloads nothing."""
         root, origin = data_root()
         folder = root / self.folder
-        files = tuple(
-            FileStatus(folder / file, md5, md5_of(folder / file))
-            for file, md5 in zip(self.FILES, self.md5, strict=True)
-        )
+        files = tuple(status_of(folder / file, md5) for file, md5 in zip(self.FILES, self.md5, strict=True))
         present = all(file.found_md5 is not None for file in files)
         origin_text = f"{origin} ({folder})" if present else f"hub ({self.hub}), or idx files put in {folder}"
         return CatalogueEntry(self.name, origin_text, present, files)
-
-    def _read(self, path: Path, md5: str) -> bytes | None:
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise SottoError(
-                f"data set {self.name}: {path} cannot be read ({error.strerror}); check SOTTO_DATA"
-            ) from None
-        found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if found != md5:
-            raise DatasetCorrupt(
-                f"data set {self.name}: {path} is not the published file (expected md5 {md5}, found {found}, "
-                f"{len(content)} bytes); replace or remove it"
-            )
-        return content
 
     def _from_hub(self, folder: Path, missing: str) -> ImageData:
         try:
@@ -134,11 +108,3 @@ class IdxSource:
 def _scale(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 `[N, H, W]` in 0..255 to float32 `[N, 1, H, W]` in [0, 1]."""
     return images[:, None, :, :].astype(np.float32) / np.float32(255)
-
-
-def md5_of(path: Path) -> str | None:
-    """The file's md5 (hex), or None when it cannot be read."""
-    try:
-        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    except OSError:
-        return None

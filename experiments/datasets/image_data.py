@@ -13,17 +13,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.datasets.errors import DatasetCorrupt
 from secagg.errors import SottoError
 
-__all__ = ["DatasetCorrupt", "DatasetMissing", "ImageData"]
-
-
-class DatasetMissing(SottoError):
-    """A data set that is neither on disk nor reachable; the sentence says which file belongs where."""
-
-
-class DatasetCorrupt(SottoError):
-    """A data file that is there but is not what was published; it is refused, never replaced."""
+__all__ = ["ImageData"]
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,6 @@ def partition(
     scheme: str = "iid",
     alpha: float = 0.5,
     seed: int = 0,
-    *,
-    allow_empty: bool = False,
 ) -> tuple[NDArray[np.int64], ...]:
     """Divide records `0 .. len(labels) - 1` over `clients` clients.
 
@@ -35,24 +33,23 @@ def partition(
 
     Args:
         labels: int64 `[N]`, class of each record.
-        clients: how many clients, at least 1.
+        clients: how many clients, from 1 to the number of records.
         scheme: `iid` or `dirichlet`.
         alpha: concentration of the Dirichlet shares, above 0; `iid` ignores it.
         seed: public seed, 0 or more; the same arguments give the same division.
-        allow_empty: accept more clients than records.
 
     Returns:
         One sorted int64 index array per client; together they hold every record exactly once.
 
     Raises:
-        SottoError: an argument out of range, or more clients than records without `allow_empty`.
+        SottoError: an argument out of range.
     """
     records = len(labels)
     if clients < 1:
         raise SottoError(f"federation.clients is {clients}; allowed: 1 or more")
     if seed < 0:
         raise SottoError(f"data.seed is {seed}; allowed: 0 or more")
-    if clients > records and not allow_empty:
+    if clients > records:
         raise SottoError(
             f"federation.clients is {clients} but there are {records} records; allowed: at most {records}, "
             f"so that no client must be empty"

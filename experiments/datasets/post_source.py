@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cache_root import private_folder
-from experiments.datasets.catalogue_entry import CatalogueEntry, FileStatus
-from experiments.datasets.idx_source import data_root, md5_of
-from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing
+from experiments.datasets.catalogue_entry import CatalogueEntry
+from experiments.datasets.data_root import data_root
+from experiments.datasets.errors import DatasetCorrupt, DatasetMissing
 from experiments.datasets.posts import Posts
+from experiments.datasets.published_files import read_published, status_of
+from experiments.library_errors import first_line
 
 __all__ = ["PostSource", "posts_in"]
 
@@ -47,17 +49,11 @@ class PostSource:
         """
         root, origin = data_root()
         folder = root / self.folder
-        for split, expected in zip(_SPLITS, self.md5, strict=True):
+        for split, md5 in zip(_SPLITS, self.md5, strict=True):
             path = folder / f"{split}.jsonl.gz"
-            found = md5_of(path)
-            if found is None:
+            if read_published(path, md5, self.name) is None:
                 raise DatasetMissing(
                     f"data set {self.name}: {path} is not there; set SOTTO_DATA to the folder that holds {self.folder}/"
-                )
-            if found != expected:
-                raise DatasetCorrupt(
-                    f"data set {self.name}: {path} is not the published file (expected md5 {expected}, found {found}); "
-                    "replace or remove it"
                 )
         return posts_in(folder, self.name, origin, self.note)
 
@@ -66,8 +62,7 @@ class PostSource:
         root, origin = data_root()
         folder = root / self.folder
         files = tuple(
-            FileStatus(folder / f"{split}.jsonl.gz", md5, md5_of(folder / f"{split}.jsonl.gz"))
-            for split, md5 in zip(_SPLITS, self.md5, strict=True)
+            status_of(folder / f"{split}.jsonl.gz", md5) for split, md5 in zip(_SPLITS, self.md5, strict=True)
         )
         present = all(file.found_md5 is not None for file in files)
         where = f"{origin} ({folder})" if present else f"posts put in {folder}"
@@ -106,8 +101,8 @@ def _table(path: Path, name: str) -> Any:
             "json", data_files=str(path), split="train", cache_dir=str(private_folder("datasets"))
         )
     except Exception as error:  # the builder's errors share no base class; all mean that the file is not such lines
-        first = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
-        raise DatasetCorrupt(f"data set {name}: {path} cannot be read as JSON lines: {first}") from None
+        cause = first_line(error.__cause__ or error)
+        raise DatasetCorrupt(f"data set {name}: {path} cannot be read as JSON lines: {cause}") from None
     for column in ("user", "text"):
         kind = getattr(table.features.get(column), "dtype", None)
         if kind not in ("string", "large_string"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.datasets.image_data import DatasetCorrupt
+from experiments.datasets.errors import DatasetCorrupt
 
 __all__ = ["Posts"]
 

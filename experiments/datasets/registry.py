@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from experiments.datasets.catalogue_entry import CatalogueEntry
-from experiments.datasets.embedded import DigitsSource
+from experiments.datasets.embedded_images import DigitsSource
 from experiments.datasets.embedded_posts import TopicsSource
+from experiments.datasets.errors import DatasetMissing
 from experiments.datasets.idx_source import IdxSource
-from experiments.datasets.image_data import DatasetMissing, ImageData
+from experiments.datasets.image_data import ImageData
 from experiments.datasets.post_source import PostSource, posts_in
 from experiments.datasets.posts import Posts
 from secagg.errors import SottoError
 
 __all__ = [
-    "ImageSource",
-    "TextSource",
+    "Source",
     "catalogue",
     "image_names",
     "load_images",
@@ -33,39 +33,28 @@ __all__ = [
 ]
 
 
-class ImageSource(Protocol):
-    """Where one image data set comes from."""
+Data = TypeVar("Data", covariant=True)
+
+
+class Source(Protocol[Data]):
+    """Where one data set comes from."""
 
     @property
     def name(self) -> str:
         """Registry name."""
 
-    def load(self) -> ImageData:
-        """The whole set in memory."""
+    def load(self) -> Data:
+        """The whole set."""
 
     def describe(self) -> CatalogueEntry:
         """Whether it is here and intact, without loading or downloading it."""
 
 
-class TextSource(Protocol):
-    """Where one set of posts comes from."""
-
-    @property
-    def name(self) -> str:
-        """Registry name."""
-
-    def load(self) -> Posts:
-        """The whole set."""
-
-    def describe(self) -> CatalogueEntry:
-        """Whether it is here and intact, without loading it."""
+_IMAGES: dict[str, Source[ImageData]] = {}
+_POSTS: dict[str, Source[Posts]] = {}
 
 
-_IMAGES: dict[str, ImageSource] = {}
-_POSTS: dict[str, TextSource] = {}
-
-
-def register(source: ImageSource) -> None:
+def register(source: Source[ImageData]) -> None:
     """Make an image data set known by its name.
 
     Raises:
@@ -75,7 +64,7 @@ def register(source: ImageSource) -> None:
     _IMAGES[source.name] = source
 
 
-def register_posts(source: TextSource) -> None:
+def register_posts(source: Source[Posts]) -> None:
     """Make a set of posts known by its name.
 
     Raises:

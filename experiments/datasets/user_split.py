@@ -6,7 +6,6 @@ folder's posts that it was not told to replace, and its files are for their owne
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.whole_files import put_in_place
 from secagg.errors import SottoError
 
 __all__ = ["UserSplit", "split_users", "write_split"]
@@ -107,13 +107,8 @@ def write_split(split: UserSplit, folder: Path, overwrite: bool = False) -> None
 
 def _write(path: Path, rows: list[Row]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            for user, text in rows:
-                handle.write(json.dumps({"user": user, "text": text}, ensure_ascii=False) + "\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream, put_in_place(stream, temporary, path):
+        for user, text in rows:
+            stream.write((json.dumps({"user": user, "text": text}, ensure_ascii=False) + "\n").encode())

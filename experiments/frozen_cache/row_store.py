@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from experiments.cache_files import put_in_place
 from experiments.frozen_cache.row_file import RowFile, file_size
+from experiments.whole_files import put_in_place
 
 __all__ = ["RowStore"]
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from experiments.figures import dash_of
 from experiments.html_report.chart import Chart, Curve, limits, log_ticks, ticks
 from experiments.html_report.markup import Html, element, joined
 from experiments.html_report.palette import CURVES
@@ -163,8 +164,7 @@ def _rule_sample(dashed: bool) -> Html:
 
 
 def _dashes(look: int) -> str | None:
-    # After each turn through the colours the dashes are others: 32 looks, no two alike.
-    return _DASHES[(look + look // CURVES) % len(_DASHES)]
+    return _DASHES[dash_of(look, CURVES, len(_DASHES))]
 
 
 def _described(chart: Chart) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.arms import Arm
+from experiments.formatting import epsilon
 from experiments.html_report.bounds import FALSE_ALARMS, Bounds, bounds, factor
 from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.sections import unit_of
 from experiments.html_report.tables import table
-from experiments.html_report.words import ADVERSARIES, adjacency, epsilon
+from experiments.html_report.wording import ADVERSARIES, adjacency
 from experiments.summary import extrapolates
 from fl_core.privacy.views import VIEWS
 
@@ -30,11 +31,8 @@ def in_plain_words(summary: dict[str, Any]) -> Html:
 def meaning_table(arms: Sequence[Arm]) -> Html:
     """What the epsilons that the arms asked for bound; the views in words; and what none of them says."""
     summaries = [arm.summary for arm in arms]
-    asked = {
-        (privacy["epsilon"], privacy["delta"])
-        for privacy in (summary["config"]["privacy"] for summary in summaries if extrapolates(summary) is None)
-        if privacy.get("epsilon") is not None
-    }
+    own = [arm for arm in arms if extrapolates(arm.summary) is None]
+    asked = {(arm.epsilon_asked, arm.summary["privacy"]["delta"]) for arm in own if arm.epsilon_asked is not None}
     rows: list[Sequence[Content]] = []
     for value, delta in sorted(asked):
         found = bounds(value, delta)

@@ -30,7 +30,7 @@ def write_page(runs: Sequence[Run], ledgers: Mapping[str, Path], path: Path, tit
 
     Args:
         runs: (name, metrics rows, summary), names all different; at least one. Summaries from files were checked by
-            `experiments.report.load_runs`.
+            `experiments.stored_runs.load_runs`.
         ledgers: path of the ledger by the run's name; runs without one are said to be not verified.
         path: HTML file; it is whole or as it was.
         title: of the page; default the run's name, or how many there are.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.figures import accuracy_limits
+from experiments.html_report.axis_numbers import as_epsilon, as_share, as_whole
 from experiments.html_report.chart import Chart, Curve, Rule
-from experiments.html_report.words import bounded, epsilon
+from experiments.html_report.wording import bounded
 from experiments.summary import extrapolates
 from fl_core.privacy.views import VIEWS
 
-__all__ = ["accuracy_chart", "as_epsilon", "as_share", "as_whole", "epsilon_chart", "seconds_chart", "survivors_chart"]
+__all__ = ["accuracy_chart", "epsilon_chart", "seconds_chart", "survivors_chart"]
 
 Rows = Sequence[dict[str, Any]]
 
@@ -102,29 +102,6 @@ def seconds_chart(rows: Rows) -> Chart | None:
         lambda value: f"{value:.3g}",
         scale_y="log" if min(values) > 0 and max(values) > 20 * min(values) else "linear",
     )
-
-
-def as_whole(value: float) -> str:
-    """A round or a count, as ticks and tables show it."""
-    return f"{value:,.0f}" if value == round(value) else f"{value:g}"
-
-
-def as_share(span: tuple[float, float]) -> Callable[[float], str]:
-    """How shares are written on an axis of `span`: with as many digits as tell its ticks apart."""
-    digits = 0 if span[1] - span[0] > 0.04 else 1 if span[1] - span[0] > 0.004 else 2
-
-    def show(value: float) -> str:
-        # A tick is a round number, a measured value has more digits.
-        return f"{value:.{digits}%}" if abs(round(value, digits + 2) - value) < 1e-9 else f"{value:.2%}"
-
-    return show
-
-
-def as_epsilon(value: float) -> str:
-    """An epsilon at a tick or in a table."""
-    if value != float(f"{value:.1g}"):
-        return epsilon(value)  # measured, and no tick
-    return f"{value:g}" if value < 1000 else f"{value:,.0f}" if value < 1e5 else f"10^{math.log10(value):.0f}"
 
 
 def _points(rows: Rows, key: str) -> tuple[tuple[float, float], ...]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.formatting import epsilon, percent, sized
 from experiments.html_report.bars import bars
 from experiments.html_report.chart_svg import draw
 from experiments.html_report.configuration import as_yaml, changed
 from experiments.html_report.epsilon_section import in_plain_words
 from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.run_charts import accuracy_chart, epsilon_chart, seconds_chart, survivors_chart
-from experiments.html_report.sections import Section, Subject, box, machine, said, tile, unit_of, verdict
+from experiments.html_report.sections import Section, Subject, box, machine, tile, unit_of, verdict
 from experiments.html_report.tables import facts, folded, key, setting, table
-from experiments.html_report.words import bounded, epsilon, percent, proven, sized, what_was_done
-from experiments.summary import extrapolates
+from experiments.html_report.wording import bounded, proven, what_was_done
+from experiments.summary import extrapolates, warnings_and_notes
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["run_sections"]
@@ -24,12 +25,13 @@ _FLOAT32 = 4  # bytes
 def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
     """What stands above everything, and the sections."""
     _, rows, summary = subject.run
+    absent = subject.check.verdict == "absent"
     top = joined(element("p", what_was_done(summary), class_="lead"), _tiles(subject), _first(subject))
     charts = {
         "accuracy": accuracy_chart(rows, summary),
         "epsilon": epsilon_chart(rows, summary),
         "survivors": survivors_chart(rows, summary),
-        "seconds": seconds_chart(rows) if subject.check.verdict != "absent" else None,
+        "seconds": None if absent else seconds_chart(rows),
     }
     figures = [draw(chart, f"figure-{name}") for name, chart in charts.items() if chart is not None]
     figures.append(_bytes(summary))
@@ -39,13 +41,13 @@ def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
             "figures",
             "Round by round",
             joined(
-                element("p", alone) if subject.check.verdict == "absent" else None,
+                element("p", alone) if absent else None,
                 element("div", *figures, class_="figures"),
                 _scores(summary),
             ),
         ),
         Section("privacy", "The three epsilons in plain words", in_plain_words(summary)),
-        Section("ledger", "The ledger, verified now", _ledger(subject)),
+        Section("ledger", "The ledger" if absent else "The ledger, verified now", _ledger(subject)),
         Section("configuration", "Configuration", _configuration(summary["config"])),
         Section("environment", "What it ran on", _environment(summary)),
     ]
@@ -53,7 +55,7 @@ def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
 
 
 def _tiles(subject: Subject) -> Html:
-    summary = subject.summary
+    summary, absent = subject.summary, subject.check.verdict == "absent"
     views = summary["privacy"]["views"]
     asked = summary["config"]["privacy"].get("epsilon")
     holds, why = proven(summary)
@@ -78,7 +80,7 @@ def _tiles(subject: Subject) -> Html:
             ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in VIEWS if view != held),
         ),
         tile("Proven", "yes" if holds else "no", why, kind="good" if holds else "bad"),
-        tile("Ledger", verdict(subject.check), "verified when this page was made"),
+        tile("Ledger", verdict(subject.check), None if absent else "verified when this page was made"),
     ]
     if ideal is not None:
         note = f"Real-valued Gaussian noise of this size would have a release epsilon of {ideal:.3f} (by PLD)."
@@ -96,7 +98,7 @@ def _first(subject: Subject) -> Html:
     if subject.check.verdict == "fault":
         told = element("p", subject.check.sentence)
         boxes.append(box("danger", "The ledger does not bear out these numbers", told))
-    notes = said(summary)
+    notes = warnings_and_notes(summary)
     if notes:
         boxes.append(box(None, "Read this first", element("ul", *(element("li", note) for note in notes))))
     return joined(*boxes)

@@ -10,7 +10,7 @@ from experiments.arms import Run
 from experiments.html_report.ledger_check import LedgerCheck
 from experiments.html_report.markup import Content, Html, element
 
-__all__ = ["Section", "Subject", "box", "machine", "said", "tile", "unit_of", "verdict"]
+__all__ = ["Section", "Subject", "box", "machine", "tile", "unit_of", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Subject:
 
 
 def box(kind: str | None, heading: str, *content: Content) -> Html:
-    """What must not be overlooked; `kind` is `danger`, `calm`, or None for an alert."""
+    """What must not be overlooked; `kind` is `danger`, or None for an alert."""
     return element("div", element("h3", heading), *content, class_="box" + (f" {kind}" if kind else ""))
 
 
@@ -49,11 +49,6 @@ def tile(name: str, value: Content, *more: Content, kind: str | None = None) -> 
     """A number that the page is about."""
     below = [element("dd", line, class_="more") for line in more if line]
     return element("div", element("dt", name), element("dd", value, class_=kind), *below, class_="tile")
-
-
-def said(summary: dict[str, Any]) -> list[str]:
-    """Every warning and note of a run, once, warnings first."""
-    return list(dict.fromkeys([*summary["privacy"]["warnings"], *summary["notes"]]))
 
 
 def verdict(check: LedgerCheck) -> Html:

@@ -53,7 +53,6 @@ nav a{display:inline-block;padding:.35rem 0}
 .box{border-left:.35rem solid var(--alert-edge);background:var(--alert);color:var(--alert-ink);
  border-radius:.3rem;padding:.7rem 1rem;margin:1.2rem 0}
 .box.danger{border-color:var(--danger-edge);background:var(--danger);color:var(--danger-ink)}
-.box.calm{border-color:var(--edge);background:var(--card);color:var(--ink)}
 .box h2,.box h3{margin:0 0 .3rem;border:0;padding:0;font-size:1.1rem}
 .box ul,.box ol{margin:.3rem 0;padding-left:1.3rem}
 .box li{margin:.3rem 0}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from experiments.arms import Arm
-from experiments.comparison import MARKERS, looks, start_of
-from experiments.figures import accuracy_limits
+from experiments.arms import PRIVATE_TRUSTS, Arm, by_clients, trust_arms, trust_points
+from experiments.figures import accuracy_limits, enlarged_limits, legend_names
+from experiments.formatting import percent
+from experiments.html_report.axis_numbers import as_epsilon, as_share, as_whole
 from experiments.html_report.chart import Chart, Curve, Rule
-from experiments.html_report.run_charts import as_epsilon, as_share, as_whole
-from experiments.html_report.words import bounded, percent
+from experiments.html_report.wording import bounded
 from experiments.summary import extrapolates
 from fl_core.privacy.views import VIEWS
 
@@ -19,14 +19,15 @@ __all__ = ["accuracy_charts", "epsilon_charts", "trust_charts"]
 
 def accuracy_charts(arms: Sequence[Arm]) -> list[Chart]:
     """Mean accuracy by round and the band between repetitions, one figure a number of clients."""
-    names, spans = looks(arms), [row for arm in arms for values in arm.by_round("accuracy").values() for row in values]
-    if not spans:
+    names = legend_names(arms)
+    reached = [value for arm in arms for values in arm.by_round("accuracy").values() for value in values]
+    if not reached:
         return []
-    order, span = list(dict.fromkeys(names.values())), accuracy_limits(spans)
+    order, span = list(dict.fromkeys(names.values())), accuracy_limits(reached)
     charts = []
-    for clients, chosen in _by_clients(arms).items():
+    for clients, chosen in by_clients(arms).items():
         curves = tuple(_accuracy(arm, names[arm.name], order.index(names[arm.name])) for arm in chosen)
-        part = any(start_of(arm) != arm.mean("accuracy_before") for arm in chosen)
+        part = any(arm.untuned_level != arm.mean("accuracy_before") for arm in chosen)
         repeated = any(len(arm.runs) > 1 for arm in chosen)
         about = "Mean of the repetitions; the band is from the least to the most. " if repeated else ""
         about += "Curves are of a part of the test data, the numbers in the key of all of it." if part else ""
@@ -39,7 +40,7 @@ def accuracy_charts(arms: Sequence[Arm]) -> list[Chart]:
             tuple(curve for curve in curves if curve.points),
             as_whole,
             as_share(span),
-            (Rule(untuned, start_of(chosen[0])),),
+            (Rule(untuned, chosen[0].untuned_level),),
             span_y=span,
         )
         if chart.curves:
@@ -49,15 +50,14 @@ def accuracy_charts(arms: Sequence[Arm]) -> list[Chart]:
 
 def trust_charts(arms: Sequence[Arm]) -> list[Chart]:
     """Accuracy by epsilon, a curve a trust model, one figure a number of clients; none for a single trust model."""
-    private = [arm for arm in arms if arm.summary["config"]["privacy"].get("epsilon") is not None]
-    if len({arm.summary["config"]["privacy"]["trust"] for arm in private}) < 2:
-        return []
     charts = []
-    for clients, chosen in _by_clients(private).items():
-        curves = [curve for look, trust in enumerate(MARKERS) if (curve := _trust(chosen, trust, look)) is not None]
+    for clients, chosen in by_clients(trust_arms(arms)).items():
+        curves = [
+            curve for look, trust in enumerate(PRIVATE_TRUSTS) if (curve := _trust(chosen, trust, look)) is not None
+        ]
         rules = [Rule(f"untuned base: {percent(chosen[0].mean('accuracy_before'))}", chosen[0].mean("accuracy_before"))]
         for arm in arms:
-            if _clients(arm) == clients and arm.summary["config"]["privacy"]["trust"] == "none":
+            if arm.clients == clients and arm.trust == "none":
                 level = arm.mean("accuracy_after")
                 rules.append(Rule(f"no privacy: {percent(level)}", level, dashed=False))
         reached = [y for curve in curves for _, y in curve.points] + [rule.y for rule in rules]
@@ -119,21 +119,13 @@ def _accuracy(arm: Arm, name: str, look: int) -> Curve:
 def _enlarged(chart: Chart) -> Chart:
     """The best five points of a chart whose curves end near its top."""
     best = max(y for curve in chart.curves for _, y in curve.points)
-    span = (best - 0.05, best + 0.005)
+    span = enlarged_limits(best)
     rules = tuple(rule for rule in chart.rules if span[0] <= rule.y <= span[1])
     return replace(chart, title=f"{chart.title}, enlarged", rules=rules, span_y=span, show_y=as_share(span))
 
 
 def _trust(arms: Sequence[Arm], trust: str, look: int) -> Curve | None:
-    points = sorted(
-        (
-            arm.summary["config"]["privacy"]["epsilon"],
-            arm.mean("accuracy_after"),
-            arm.deviation("accuracy_after") or 0.0,
-        )
-        for arm in arms
-        if arm.summary["config"]["privacy"]["trust"] == trust
-    )
+    points = trust_points(arms, trust)
     if not points:
         return None
     return Curve(trust, tuple((x, y) for x, y, _ in points), look, spread=tuple(d for _, _, d in points), marked=True)
@@ -141,17 +133,5 @@ def _trust(arms: Sequence[Arm], trust: str, look: int) -> Curve | None:
 
 def _asked(arms: Sequence[Arm], view: str) -> list[float]:
     """The epsilons that arms are held to in a view, each once."""
-    held = [arm.summary for arm in arms if bounded(arm.summary) == view and extrapolates(arm.summary) is None]
-    asked = {summary["config"]["privacy"].get("epsilon") for summary in held}
+    asked = {arm.epsilon_asked for arm in arms if bounded(arm.summary) == view and extrapolates(arm.summary) is None}
     return sorted(value for value in asked if value is not None)
-
-
-def _by_clients(arms: Sequence[Arm]) -> dict[int, list[Arm]]:
-    found: dict[int, list[Arm]] = {}
-    for arm in sorted(arms, key=_clients):
-        found.setdefault(_clients(arm), []).append(arm)
-    return found
-
-
-def _clients(arm: Arm) -> int:
-    return int(arm.summary["config"]["federation"]["clients"])

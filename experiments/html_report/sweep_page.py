@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from experiments.arm_table import arm_table
 from experiments.arms import Arm, arms_of
+from experiments.formatting import epsilon, percent
 from experiments.html_report.bars import bars
 from experiments.html_report.chart_svg import draw
 from experiments.html_report.configuration import as_yaml, changed, flat, varying
 from experiments.html_report.epsilon_section import meaning_table
 from experiments.html_report.markup import Content, Html, element, joined
-from experiments.html_report.sections import Section, Subject, box, machine, said, tile, verdict
+from experiments.html_report.sections import Section, Subject, box, machine, tile, verdict
 from experiments.html_report.sweep_charts import accuracy_charts, epsilon_charts, trust_charts
 from experiments.html_report.tables import facts, folded, key, setting, table
-from experiments.html_report.words import UNITS, bounded, epsilon, percent, proven
-from experiments.report import arm_table
-from experiments.summary import extrapolates
+from experiments.html_report.wording import UNITS, bounded, proven
+from experiments.summary import extrapolates, warnings_and_notes
+from fl_core.privacy.views import VIEWS
 
 __all__ = ["sweep_sections"]
 
@@ -26,6 +28,7 @@ def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
     """What stands above everything, and the sections."""
     arms = arms_of([subject.run for subject in subjects])
     notes = _notes(arms)
+    absent = all(subject.check.verdict == "absent" for subject in subjects)
     top = joined(
         element("p", _what_was_done(arms), class_="lead"), _tiles(arms, subjects), _first(subjects, arms, notes)
     )
@@ -33,7 +36,7 @@ def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
         Section("arms", "The arms", _arms(arms, notes)),
         Section("figures", "Figures", _figures(arms, subjects)),
         Section("privacy", "The three epsilons in plain words", meaning_table(arms)),
-        Section("ledger", "The ledgers, verified now", _ledgers(subjects)),
+        Section("ledger", "The ledgers" if absent else "The ledgers, verified now", _ledgers(subjects)),
         Section("configuration", "Configuration", _configuration(arms)),
         Section("environment", "What they ran on", _environment(arms)),
     ]
@@ -41,16 +44,15 @@ def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
 
 def _what_was_done(arms: Sequence[Arm]) -> str:
     summaries = [arm.summary for arm in arms]
-    privacy = [summary["config"]["privacy"] for summary in summaries]
     runs, most = sum(len(arm.runs) for arm in arms), max(len(arm.runs) for arm in arms)
-    clients = sorted({summary["config"]["federation"]["clients"] for summary in summaries})
-    epsilons = sorted({one["epsilon"] for one in privacy if one.get("epsilon") is not None})
+    clients = sorted({arm.clients for arm in arms})
+    epsilons = sorted({arm.epsilon_asked for arm in arms if arm.epsilon_asked is not None})
     sources = dict.fromkeys(str(summary["source"]) for summary in summaries)
-    units = dict.fromkeys(UNITS[one["unit"]] for one in privacy)
+    units = dict.fromkeys(UNITS[summary["config"]["privacy"]["unit"]] for summary in summaries)
     said = (
         f"{runs} run{'s' if runs > 1 else ''} of {len(arms)} setting{'s' if len(arms) > 1 else ''} fine-tuned a LoRA "
         f"adapter on {_listed(list(sources))}, held by {_listed([f'{count:,}' for count in clients])} clients, with "
-        f"{_listed(list(units))} protected and trust {_listed(sorted({one['trust'] for one in privacy}))}"
+        f"{_listed(list(units))} protected and trust {_listed(sorted({arm.trust for arm in arms}))}"
     )
     said += f", at epsilon {_listed([f'{value:g}' for value in epsilons])}" if epsilons else ""
     return said + (
@@ -59,10 +61,11 @@ def _what_was_done(arms: Sequence[Arm]) -> str:
 
 
 def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
-    free = [arm for arm in arms if arm.summary["config"]["privacy"]["trust"] == "none"]
+    free = [arm for arm in arms if arm.trust == "none"]
     private = [arm for arm in arms if proven(arm.summary)[0]]
-    untuned = sorted({percent(arm.mean("accuracy_before")) for arm in arms})
-    tiles = [tile("Accuracy before", " to ".join(dict.fromkeys([untuned[0], untuned[-1]])), "the untuned base")]
+    untuned = [arm.mean("accuracy_before") for arm in arms]
+    spread = dict.fromkeys([percent(min(untuned)), percent(max(untuned))])
+    tiles = [tile("Accuracy before", " to ".join(spread), "the untuned base")]
     if free:
         best = max(free, key=lambda arm: arm.mean("accuracy_after"))
         tiles.append(tile("Best without privacy", percent(best.mean("accuracy_after")), _spread(best), best.name))
@@ -72,8 +75,8 @@ def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
         # And an extrapolation is another federation's epsilon.
         own = [arm for arm in safest or private if extrapolates(arm.summary) is None]
         best = max(own or safest or private, key=lambda arm: arm.mean("accuracy_after"))
-        asked, views = best.summary["config"]["privacy"].get("epsilon"), best.summary["privacy"]["views"]
-        got = ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in ("release", "aggregators", "local"))
+        asked, views = best.epsilon_asked, best.summary["privacy"]["views"]
+        got = ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in VIEWS)
         tiles.append(tile("Best with a proven epsilon", percent(best.mean("accuracy_after")), _spread(best), best.name))
         wanted = f"asked for {asked:g}" if asked is not None else "the noise was given"
         tiles.append(tile("Its epsilon realised", epsilon(views[bounded(best.summary)]["epsilon"]), wanted, got))
@@ -114,14 +117,14 @@ def _notes(arms: Sequence[Arm]) -> dict[str, int]:
     found: dict[str, int] = {}
     for arm in arms:
         for summary in arm.summaries:
-            for note in said(summary):
+            for note in warnings_and_notes(summary):
                 found.setdefault(note, len(found) + 1)
     return found
 
 
 def _arms(arms: Sequence[Arm], notes: dict[str, int]) -> Html:
     columns, rows = arm_table(arms)
-    asked = [arm.summary["config"]["privacy"].get("epsilon") for arm in arms]
+    asked = [arm.epsilon_asked for arm in arms]
     columns = ["eps asked", "proven", *columns, *(["notes"] if notes else [])]
     rows = [
         [
@@ -129,7 +132,11 @@ def _arms(arms: Sequence[Arm], notes: dict[str, int]) -> Html:
             "yes" if proven(arm.summary)[0] else "no",
             *row,
             *(
-                [", ".join(dict.fromkeys(str(notes[note]) for one in arm.summaries for note in said(one)))]
+                [
+                    ", ".join(
+                        dict.fromkeys(str(notes[note]) for one in arm.summaries for note in warnings_and_notes(one))
+                    )
+                ]
                 if notes
                 else []
             ),

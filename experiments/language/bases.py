@@ -16,14 +16,14 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from experiments.datasets.hub import hub_obstacle
+from experiments.datasets.hub import HubUnavailable, only_from_cache
 from experiments.language.tokenizer import load_tokenizer
+from experiments.library_errors import first_line
 from secagg.errors import SottoError
 
-__all__ = ["QUANTISATIONS", "SHIPPED", "load_base", "shipped_base"]
+__all__ = ["SHIPPED", "load_base", "shipped_base"]
 
 SHIPPED = "mini"
-QUANTISATIONS = ("none", "8bit", "4bit")
 
 
 def shipped_base() -> Path:
@@ -33,6 +33,8 @@ def shipped_base() -> Path:
 
 def load_base(name: str, quantisation: str = "none") -> tuple[nn.Module, PreTrainedTokenizerFast]:
     """A causal language model without dropout, in evaluation mode, and its tokenizer.
+
+    The model goes by `name`, which is what an adapter on it will name as its base.
 
     Args:
         name: `mini` (ships), a folder that transformers can load, or a name on the hub such as `distilgpt2`; a hub
@@ -45,9 +47,7 @@ def load_base(name: str, quantisation: str = "none") -> tuple[nn.Module, PreTrai
     """
     extra = _quantised(quantisation)
     place = str(shipped_base()) if name == SHIPPED else str(Path(name).expanduser()) if Path(name).exists() else name
-    local = Path(place).is_dir()
-    if not local:
-        _refuse_unreachable(name)
+    local = Path(place).is_dir() or _only_from_cache(name)
     transformers_logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(place, local_files_only=local)
@@ -61,30 +61,27 @@ def load_base(name: str, quantisation: str = "none") -> tuple[nn.Module, PreTrai
             **extra,
         )
     except Exception as error:  # transformers and the hub client share no base class of errors
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SottoError(
-            f"model.base {name}: cannot be loaded as a causal language model ({first}); allowed: {SHIPPED}, a folder "
-            f"that holds config.json and weights as safetensors, or a name on the hub"
+            f"model.base {name}: cannot be loaded as a causal language model ({first_line(error)}); "
+            f"allowed: {SHIPPED}, a folder that holds config.json and weights as safetensors, or a name on the hub"
         ) from None
     model.config.use_cache = False  # keys and values of a whole batch that nobody reads
+    # Adapters name their base by this. A folder's place on this machine means nothing on another, and is nobody's
+    # business.
+    model.name_or_path = model.config._name_or_path = name
     return model.eval(), load_tokenizer(place)
 
 
-def _refuse_unreachable(name: str) -> None:
-    from huggingface_hub import try_to_load_from_cache
-
+def _only_from_cache(name: str) -> bool:
     if Path(name).is_absolute() or name.startswith((".", "~")):
         raise SottoError(f"model.base {name} is no folder; allowed: {SHIPPED}, a folder, or a name on the hub")
     try:
-        cached = isinstance(try_to_load_from_cache(name, "config.json"), str)
-    except Exception:  # not a possible name of a repository
-        cached = False
-    obstacle = hub_obstacle()
-    if not cached and obstacle is not None:
+        return only_from_cache(name, "config.json")
+    except HubUnavailable as error:
         raise SottoError(
-            f"model.base {name} is no folder and not in the hub's local cache, and the hub cannot be used: {obstacle}; "
+            f"model.base {name} is no folder and not in the hub's local cache, and the hub cannot be used: {error}; "
             f"allowed: {SHIPPED}, a folder, or a name on the hub"
-        )
+        ) from None
 
 
 def _quantised(quantisation: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.language.words import Vocabulary
+from experiments.language.vocabulary import Vocabulary
 
 __all__ = ["NextWordScorer", "WordCounts"]
 

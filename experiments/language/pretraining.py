@@ -1,8 +1,7 @@
-"""Step 1 of the method for words: a GPT-2-architecture model trained on public text, as a Hugging Face folder.
+"""The training loop of step 1 for words: a model of GPT-2's architecture, step by step on public text.
 
-Takes a recipe and a folder; leaves the model (float16 safetensors), its tokenizer and a model card there, and beside
-them, in `pretraining/`, what a resumed run needs. It must never see private records, and never leave a half-written
-file: an interrupted run goes on from its last checkpoint.
+Takes a recipe, tokens and a folder for checkpoints; gives a trained model and reports on the way. It must never see
+private records, and never lose a finished step: an interrupted training goes on from its last checkpoint.
 """
 
 from __future__ import annotations

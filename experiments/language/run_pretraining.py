@@ -1,4 +1,8 @@
-"""One pre-training from recipe to model folder: text, tokens, steps, scores, card."""
+"""Step 1 of the method for words, from recipe to model folder: text, tokens, steps, scores, card.
+
+Takes a recipe and a folder; leaves the model (float16 safetensors), its tokenizer and a model card there, and beside
+them, in `pretraining/`, what a resumed run needs. It must never see private records.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from experiments.cache_root import private_folder
-from experiments.language.words import Vocabulary
+from experiments.language.vocabulary import Vocabulary
 from secagg.errors import SottoError
 
 __all__ = ["Sequences", "cut", "record_words", "sequences_of"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from experiments.language.words import Vocabulary
+from experiments.language.vocabulary import Vocabulary
 
 __all__ = ["Suggestion", "suggest"]
 
@@ -29,9 +29,8 @@ def suggest(
 ) -> list[Suggestion]:
     """The `count` likeliest next words after `text`, likeliest first token first.
 
-    A text that ends with a blank, or within a word, is followed by a new word; after anything else a word may also
-    begin without a space. Each of the likeliest first tokens is completed greedily while the model goes on with
-    letters.
+    A word after a text begins with a space, whether the text ends with one or not; one after no text may do without.
+    Each of the likeliest first tokens is completed greedily while the model goes on with letters.
 
     Args:
         model: causal language model in evaluation mode.
@@ -42,12 +41,13 @@ def suggest(
     """
     vocabulary = Vocabulary.of(tokenizer)
     ids = [tokenizer.eos_token_id, *tokenizer.encode(text.rstrip(" "), add_special_tokens=False)]
-    ids = ids[-(positions - _LONGEST) :]
+    longest = max(1, min(_LONGEST, positions - 1))  # tokens of a word; they too need places in the model's input
+    ids = ids[-max(1, positions - longest) :]
     begins = torch.from_numpy(vocabulary.starts_word if len(ids) > 1 else vocabulary.is_word)
     continues = torch.from_numpy(vocabulary.continues_word)
     first = _next(model, ids, len(begins))
     order = first.masked_fill(~begins, -1.0).argsort(descending=True)[:count]
-    return [_completed(model, tokenizer, ids, int(token), float(first[token]), continues) for token in order]
+    return [_completed(model, tokenizer, ids, int(token), float(first[token]), continues, longest) for token in order]
 
 
 def _completed(
@@ -57,9 +57,10 @@ def _completed(
     token: int,
     probability: float,
     continues: Tensor,
+    longest: int,
 ) -> Suggestion:
     word = [token]
-    while len(word) < _LONGEST:
+    while len(word) < longest:
         following = _next(model, [*ids, *word], len(continues))
         likeliest = int(following.argmax())
         if not bool(continues[likeliest]):

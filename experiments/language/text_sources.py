@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.datasets.data_root import data_root
+from experiments.datasets.errors import DatasetCorrupt, DatasetMissing
 from experiments.datasets.hub import hub_obstacle
-from experiments.datasets.idx_source import data_root
-from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing
+from experiments.library_errors import first_line
 
 __all__ = ["TextSource", "held_out", "read_documents"]
 
@@ -139,7 +140,7 @@ def _from_hub(source: TextSource) -> Iterator[str]:
         table: Iterable[dict[str, Any]] = datasets.load_dataset(name, split=split or "train")
         column: Sequence[object] = [row[source.field] for row in table]
     except Exception as error:  # the hub client's errors share no base class; all mean "not from there"
-        first = (str(error).strip().splitlines() or ["no message"])[0]
-        raise DatasetMissing(f"text source {source.path}: {type(error).__name__}: {first}") from None
+        cause = first_line(error)
+        raise DatasetMissing(f"text source {source.path}: {type(error).__name__}: {cause}") from None
     for number, text in enumerate(column, 1):
         yield _checked(text, source.field, f"text source {source.path}, row {number}")

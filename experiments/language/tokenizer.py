@@ -12,8 +12,9 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from experiments.datasets.hub import hub_obstacle
-from experiments.datasets.idx_source import data_root
+from experiments.datasets.data_root import data_root
+from experiments.datasets.hub import HubUnavailable, only_from_cache
+from experiments.library_errors import first_line
 from secagg.errors import SottoError
 
 __all__ = ["END_OF_TEXT", "load_tokenizer", "train_bpe"]
@@ -59,20 +60,21 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
         try:
             tokenizer = Tokenizer(models.BPE.from_file(str(files / "vocab.json"), str(files / "merges.txt")))
         except Exception as error:  # what the library raises for files that are wrong
-            raise SottoError(f"tokenizer {name} in {files} cannot be loaded: {_first_line(error)}") from None
+            raise SottoError(f"tokenizer {name} in {files} cannot be loaded: {first_line(error)}") from None
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         return _fast(tokenizer)
-    if not Path(name).is_dir():
-        obstacle = hub_obstacle()
-        if obstacle is not None:
-            raise SottoError(
-                f"tokenizer {name} is no folder, {files} does not hold it, and the hub cannot be used: {obstacle}"
-            )
     try:
-        loaded = AutoTokenizer.from_pretrained(name)
+        local = Path(name).is_dir() or only_from_cache(name, "tokenizer.json", "tokenizer_config.json")
+    except HubUnavailable as error:
+        raise SottoError(
+            f"tokenizer {name} is no folder, neither {files} nor the hub's local cache holds it, and the hub cannot be "
+            f"used: {error}"
+        ) from None
+    try:
+        loaded = AutoTokenizer.from_pretrained(name, local_files_only=local)
     except Exception as error:  # the hub client's and transformers' errors share no base class
-        raise SottoError(f"tokenizer {name} cannot be loaded: {_first_line(error)}") from None
+        raise SottoError(f"tokenizer {name} cannot be loaded: {first_line(error)}") from None
     if not isinstance(loaded, PreTrainedTokenizerFast):
         raise SottoError(f"tokenizer {name} is a {type(loaded).__name__}; allowed: fast tokenizers (tokenizer.json)")
     if isinstance(loaded.model_max_length, bool) or not isinstance(loaded.model_max_length, int | float):
@@ -98,7 +100,3 @@ def _check_vocabulary(path: Path) -> None:
         dense = False
     if not dense:
         raise SottoError(f"tokenizer: {path} is no vocabulary; allowed: a JSON object of tokens and ids 0, 1, 2, ...")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

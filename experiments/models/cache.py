@@ -18,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from experiments.cache_files import write_whole
 from experiments.cache_root import cache_root
 from experiments.datasets.image_data import ImageData
 from experiments.models.cnn import Cnn, CnnConfig
 from experiments.models.pretrain import PretrainProgress, PretrainRecipe, accuracy, check_fit, pretrain
+from experiments.whole_files import write_whole
 
 __all__ = ["PretrainedBase", "base_key", "cache_folder", "pretrained_base"]
 

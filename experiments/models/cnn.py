@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from secagg.errors import SottoError
 
-__all__ = ["LAYERS", "Cnn", "CnnConfig"]
-
-LAYERS = ("conv1", "conv2", "fc")  # what `lora.targets` may name
+__all__ = ["Cnn", "CnnConfig"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Cnn(nn.Module):
     budget buys. The statistics are buffers: frozen, saved with the weights, never updated.
     """
 
-    lora_targets = ("fc",)  # adapted where a configuration names nothing
+    lora_targets = ("fc",)  # adapted where a configuration names none of conv1, conv2 and fc
 
     center: Tensor
     whitening: Tensor

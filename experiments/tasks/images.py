@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor
 
-from experiments.datasets import DatasetMissing, ImageData, division_words, load_images, partition
+from experiments.datasets import ImageData, division_words, load_images, partition
 from experiments.frozen_cache import FrozenCache, FrozenWork
 from experiments.models import Cnn, CnnConfig, PretrainRecipe, pretrained_base
+from experiments.tasks.stand_ins import load_or_stand_in
 from fl_core.adapters import attach_adapter
-from fl_core.config import DataConfig, ModelConfig, RunConfig
+from fl_core.config import ModelConfig, RunConfig
 from fl_core.model_digest import frozen_digest
 from fl_core.task import FederatedTask, Protected
 from secagg.errors import SottoError
 
-__all__ = ["image_task", "load_or_fall_back"]
+__all__ = ["image_task"]
 
 _EVAL_BATCH = 2000
 _EMBEDDED = "digits"
@@ -91,8 +92,10 @@ def _load_both(config: RunConfig) -> tuple[ImageData, ImageData, list[str]]:
         SottoError: if a set cannot be had, or the two that were asked for are there but differ in size.
     """
     wanted, pretrain = config.data.name, config.model.pretrain.data
-    data, notes = load_or_fall_back(config.data, wanted)
-    public, more = load_or_fall_back(config.data, pretrain)
+    (data, notes), (public, more) = (
+        load_or_stand_in(load_images, name, _EMBEDDED, config.data, "no file under SOTTO_DATA, no hub")
+        for name in (wanted, pretrain)
+    )
     if data.image_size != public.image_size:
         if not notes and not more:
             raise SottoError(
@@ -126,21 +129,6 @@ def _base(public: ImageData, config: ModelConfig, on_progress: Callable[[str], N
     return base.model
 
 
-def load_or_fall_back(config: DataConfig, name: str) -> tuple[ImageData, list[str]]:
-    """The data set, or the embedded stand-in with a note that says so.
-
-    Raises:
-        DatasetMissing: if it is not there and `data.fallback` is `refuse`.
-        SottoError: if files are there but damaged; they are never replaced by a stand-in.
-    """
-    try:
-        return load_images(name), []
-    except DatasetMissing:
-        if config.fallback == "refuse" or name == _EMBEDDED:
-            raise
-        return load_images(_EMBEDDED), [_note(name, _EMBEDDED)]
-
-
 def _rows_of(images: NDArray[np.float32]) -> _Inputs:
     return lambda records: torch.from_numpy(images[records])
 
@@ -165,10 +153,6 @@ class _Features:
         )
         kept = self._cache.of(work)
         return None if kept is None else kept.take
-
-
-def _note(wanted: str, used: str) -> str:
-    return f"{wanted} is not here (no file under SOTTO_DATA, no hub): the embedded set {used} was used instead"
 
 
 def _cross_entropy(output: Tensor, inputs: tuple[Tensor, Tensor]) -> Tensor:

@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor
 
-from experiments.datasets import DatasetMissing, Posts, division_words, largest_owners, load_posts, partition
+from experiments.datasets import division_words, largest_owners, load_posts, partition
 from experiments.frozen_cache import FrozenCache
 from experiments.language.bases import load_base
 from experiments.language.next_word import NextWordScorer, score
 from experiments.language.sequences import Sequences, record_words, sequences_of
-from experiments.language.words import Vocabulary
+from experiments.language.vocabulary import Vocabulary
 from experiments.tasks.devices import device_of
+from experiments.tasks.stand_ins import load_or_stand_in
 from experiments.tasks.stored_sequences import FrozenStates, StoredSequences
 from fl_core.adapters import attach_adapter
 from fl_core.causal_lm import CausalLmLoss
-from fl_core.config import DataConfig, RunConfig
+from fl_core.config import RunConfig
 from fl_core.frozen_prefix import frozen_prefix
 from fl_core.model_digest import frozen_digest
 from fl_core.task import FederatedTask, Protected
@@ -46,7 +47,7 @@ def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: 
     Raises:
         SottoError: if posts or model cannot be had as configured.
     """
-    posts, notes = _load_or_fall_back(config.data)
+    posts, notes = load_or_stand_in(load_posts, config.data.name, _EMBEDDED, config.data, "no file under SOTTO_DATA")
     on_progress(f"loading {config.model.base}")
     base, tokenizer = load_base(config.model.base, config.model.quantisation)
     length = config.data.sequence_length
@@ -130,14 +131,3 @@ def _evaluation_rows(test: int, wanted: int, seed: int) -> NDArray[np.int64]:
     """The test sequences that are scored while rounds run: fixed by the public seed."""
     generator = np.random.Generator(np.random.PCG64(seed))
     return np.sort(generator.permutation(test)[: min(test, wanted)]).astype(np.int64)
-
-
-def _load_or_fall_back(data: DataConfig) -> tuple[Posts, list[str]]:
-    try:
-        return load_posts(data.name), []
-    except DatasetMissing:
-        if data.fallback == "refuse" or data.name == _EMBEDDED:
-            raise
-        return load_posts(_EMBEDDED), [
-            f"{data.name} is not here (no file under SOTTO_DATA): the embedded set {_EMBEDDED} was used instead"
-        ]

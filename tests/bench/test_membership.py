@@ -30,7 +30,7 @@ from bench.membership_scores import (
     roc,
 )
 from experiments import runs
-from experiments.display import RoundProgress
+from experiments.terminal_progress import RoundProgress
 from fl_core import rounds
 from fl_core.privacy.ledger import read_ledger
 from fl_core.privacy.rdp import ORDERS

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.docs.blocks import DOCUMENTS, ROOT, commands_of
+from tests.docs.typed import typed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -26,12 +26,10 @@ def fewer(config):
     return [*FEWER, *(FOR_WORDS if "next_word" in str(config) else FOR_IMAGES)]
 
 
-def typed(command, clone, shell):
-    # Embedded data stand in for real ones: what is tried here is the command.
-    shell = {name: value for name, value in shell.items() if name != "SOTTO_DATA"}
-    done = subprocess.run(["bash", "-ec", command], cwd=clone, env=shell, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return done.stdout
+@pytest.fixture
+def shell(shell):
+    """Embedded data stand in for real ones: what is tried here is the command."""
+    return {name: value for name, value in shell.items() if name != "SOTTO_DATA"}
 
 
 def test_there_are_long_commands():

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
-import subprocess
 
 import pytest
 
 from experiments.datasets import load_posts
 from tests.docs.blocks import ROOT, commands_of, python_of
+from tests.docs.typed import typed
 
 PAGE = "docs/tutorial-own-data.md"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-
-
-def typed(command, clone, shell):
-    done = subprocess.run(["bash", "-ec", command], cwd=clone, env=shell, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return done.stdout
 
 
 def test_the_tutorial_holds_from_the_table_to_the_loaded_adapter(clone, shell, capsys):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import pytest
-import typer
 
 from experiments import cli
 
@@ -16,7 +15,6 @@ def sotto(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["sotto", *map(str, arguments)])
-        monkeypatch.setattr(cli, "app", typer.Typer())  # `main` registers every command anew
         with pytest.raises(SystemExit) as ended:
             cli.main()
         output = capsys.readouterr()

@@ -74,6 +74,8 @@ def test_mistakes_are_one_sentence(mistake, sotto, texts):
     told = mistake("data", "import", texts, "--out", "own", "--user-column", "authors")
     assert told == "texts.csv has no column 'authors'; did you mean --user-column author? there are: author, body"
     assert not Path("own").exists()
+    assert mistake("data", "import", texts, "--out", "${HOME}/own").startswith("--out is ${HOME}/own; allowed: a name")
+    assert not Path("${HOME}").exists()
 
 
 def test_more_clients_than_users_are_refused_with_how_many_there_are(mistake, sotto, texts):

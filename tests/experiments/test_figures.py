@@ -1,11 +1,12 @@
-"""What all figures share: notes below them, axis limits."""
+"""What all figures share: how curves look and what they are called, notes below them, axis limits."""
 
 from __future__ import annotations
 
 import matplotlib as mpl
 import pytest
 
-from experiments.figures import accuracy_limits, footnote, pyplot
+from experiments.figures import COLOURS, DASHES, accuracy_limits, footnote, label, look, pyplot
+from tests.experiments.stored_run import run
 
 
 def summary(*notes):
@@ -32,7 +33,19 @@ def test_a_figure_without_notes_has_no_text_below_it():
 
 @pytest.mark.parametrize(
     ("values", "limits"),
-    [([0.1, 0.9], (0.0, 1.0)), ([0.12, 0.14], (0.118, 0.142)), ([0.001, 0.001], (0.0, 0.003))],
+    [([], (0.0, 1.0)), ([0.1, 0.9], (0.0, 1.0)), ([0.12, 0.14], (0.118, 0.142)), ([0.001, 0.001], (0.0, 0.003))],
 )
 def test_an_accuracy_axis_shows_what_was_reached(values, limits):
     assert accuracy_limits(values) == pytest.approx(limits)
+
+
+def test_no_two_of_thirty_two_curves_look_alike_and_the_first_turn_goes_through_every_colour():
+    assert len({look(number) for number in range(32)}) == len(COLOURS) * len(DASHES) == 32
+    assert [look(number)[0] for number in range(8)] == list(COLOURS)
+    assert look(32) == look(0)
+
+
+def test_a_legend_names_the_unit_where_it_is_asked_for():
+    own = run("own", 0.2)[2]
+    assert label(own, targets=False) == "distributed, epsilon 8"
+    assert label(own, targets=False, unit=True) == "example level, distributed, epsilon 8"

@@ -8,9 +8,9 @@ import click
 import pytest
 
 from experiments.commands.progress_option import Progress, round_progress, step_progress
-from experiments.display import RoundProgress, StepProgress
 from experiments.json_progress import JsonProgress
 from experiments.progress import target_of
+from experiments.terminal_progress import RoundProgress, StepProgress
 from fl_core.round_report import RoundReport
 from tests.fl_core.tiny import tiny_config
 

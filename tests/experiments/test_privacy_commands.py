@@ -1,3 +1,5 @@
+"""`sotto epsilon`, `calibrate` and `ledger`: every number with what belongs to it, every mistake one sentence."""
+
 import json
 from dataclasses import replace
 

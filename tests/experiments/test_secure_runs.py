@@ -7,8 +7,8 @@ import json
 import pytest
 import yaml
 
-from experiments.display import RoundProgress
 from experiments.runs import execute
+from experiments.terminal_progress import RoundProgress
 from fl_core.config_file import load_config
 from secagg.coordinator.local_daemons import LocalDaemons
 from secagg.deployment.terms import Policy

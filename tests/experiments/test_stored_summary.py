@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.report import load_runs
+from experiments.stored_runs import load_runs
 from experiments.stored_summary import check_curve, check_summary
 from secagg.errors import SottoError
-from tests.experiments.test_arms import run
+from tests.experiments.stored_run import run
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
 
@@ -57,6 +57,15 @@ def test_a_key_that_is_missing_is_named():
 def test_a_curve_of_no_numbers_is_refused(row):
     with pytest.raises(SottoError, match="here holds a round that is no count, or whose accuracy is no share"):
         check_curve([row], "here")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("epsilon_release", "8"), ("epsilon_local", -1), ("seconds", None), ("survivors", [])]
+)
+def test_a_curve_that_cannot_be_drawn_is_named(key, value):
+    rows = [{"round": 0, "message": "untuned"}, {"round": 3, key: value}]
+    with pytest.raises(SottoError, match=f"here holds a round 3 whose {key} is no number of 0 or more"):
+        check_curve(rows, "here")
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "NaN", "[]", '[{"name": 5, "summary": {}, "accuracy": []}]', "\xff"])

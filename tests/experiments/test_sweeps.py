@@ -53,6 +53,7 @@ def test_a_run_is_chosen_by_its_name_with_all_repetitions_or_with_one(sweep, onl
         ({}, ["c"], "no run is called c; allowed: a, b"),
         ({"repeats": 2}, ["a@3"], "no run is called a@3"),
         ({"base": "other.yaml"}, [], "other.yaml does not exist"),
+        *(({"runs": {name: []}}, [], f"runs has the name '{name}'; allowed") for name in ("", ".", "..", "a/b", "/x")),
     ],
 )
 def test_mistakes_are_sentences(sweep, changes, only, sentence):

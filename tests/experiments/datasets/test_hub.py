@@ -1,3 +1,5 @@
+"""The hub is asked only if it may be, never for long, and whatever it answers is one clause."""
+
 import socket
 import sys
 import types
@@ -5,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from experiments.datasets.hub import HubUnavailable, hub_obstacle, load_hub_split
+from experiments.datasets.hub import HubUnavailable, hub_obstacle, load_hub_split, only_from_cache
 
 
 @pytest.fixture
@@ -62,3 +64,21 @@ def test_whatever_the_client_raises_is_one_clause(online, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=fail))
     with pytest.raises(HubUnavailable, match=r"^RuntimeError: first line$"):
         load_hub_split("somebody/something", "train")
+
+
+def test_a_repository_comes_from_the_cache_alone_only_where_the_hub_cannot_be_used(online, monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--some--model"
+    (kept / "snapshots" / "abc").mkdir(parents=True)
+    (kept / "snapshots" / "abc" / "config.json").write_text("{}")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("abc")
+    assert not only_from_cache("some/model", "config.json")
+    assert not only_from_cache("other/model", "config.json")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert only_from_cache("some/model", "none.json", "config.json")
+    for name, file in (("some/model", "none.json"), ("other/model", "config.json"), ("no: name", "config.json")):
+        with pytest.raises(HubUnavailable, match="HF_HUB_OFFLINE is set"):
+            only_from_cache(name, file)

@@ -1,3 +1,5 @@
+"""An idx file is read as it was packed, or refused in a sentence that names it."""
+
 import gzip
 import struct
 
@@ -7,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from experiments.datasets.errors import DatasetCorrupt
 from experiments.datasets.idx import parse_idx
-from experiments.datasets.image_data import DatasetCorrupt
 
 
 def pack(array: np.ndarray, kind: int = 8, cut: int = 0, extra: bytes = b"") -> bytes:

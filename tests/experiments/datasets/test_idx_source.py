@@ -1,3 +1,5 @@
+"""Four files of a published set are read where they are the published ones, and never replaced by another source."""
+
 import gzip
 import hashlib
 import struct
@@ -7,7 +9,7 @@ import pytest
 
 from experiments.datasets import DatasetCorrupt, DatasetMissing, idx_source
 from experiments.datasets.hub import HubUnavailable
-from experiments.datasets.idx_source import IdxSource, data_root
+from experiments.datasets.idx_source import IdxSource
 from secagg.errors import SottoError
 
 IMAGES = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
@@ -95,9 +97,3 @@ def test_the_hubs_reason_reaches_the_sentence(source, tmp_path, monkeypatch):
     monkeypatch.setattr(idx_source, "load_hub_split", refuse)
     with pytest.raises(DatasetMissing, match="no connection to example.org"):
         source.load()
-
-
-def test_without_the_variable_the_users_cache_is_the_folder(monkeypatch, tmp_path):
-    monkeypatch.delenv("SOTTO_DATA", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert data_root() == (tmp_path / ".cache" / "sotto" / "data", "cache")

@@ -1,3 +1,5 @@
+"""Images are checked once, cannot be changed, and are named by their content."""
+
 import dataclasses
 
 import numpy as np

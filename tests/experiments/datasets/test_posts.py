@@ -8,7 +8,7 @@ import json
 import pytest
 
 from experiments.datasets import DatasetCorrupt, DatasetMissing, catalogue, load_posts
-from experiments.datasets.idx_source import data_root
+from experiments.datasets.data_root import data_root
 from secagg.errors import SottoError
 
 

@@ -1,3 +1,5 @@
+"""Data sets are known by names, and a wrong name is told what is allowed."""
+
 import os
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.datasets import catalogue, image_names, load_images, post_names, register, registry
-from experiments.datasets.embedded import DigitsSource
+from experiments.datasets.embedded_images import DigitsSource
 from secagg.errors import SottoError
 
 REAL = os.environ.get("SOTTO_DATA")

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from experiments.html_report import write_page
-from experiments.report import ledgers_of, load_runs
+from experiments.stored_runs import ledgers_of, load_runs
 from secagg.errors import SottoError
 from tests.experiments.html_report.sample import HOSTILE, sample_run
 
@@ -197,6 +197,12 @@ def test_an_extrapolation_to_other_clients_is_no_headline_and_its_epsilon_promis
     assert "asked for in" not in alone.text
 
 
+def test_untuned_accuracies_stand_in_the_order_of_numbers(tmp_path):
+    runs = [sample_run(tmp_path / name, name, accuracy_before=value) for name, value in (("a", 0.1), ("b", 0.09))]
+    _, read = page(tmp_path, runs, {})
+    assert "Accuracy before 9.00% to 10.00% the untuned base" in read.text
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_hostile_names_notes_and_values_are_text(tmp_path, several):
     bad = {
@@ -280,6 +286,8 @@ def test_numbers_from_a_runs_json_are_said_to_be_not_verified(folders, tmp_path)
     _, one = page(tmp_path, load_runs([stored])[:1], {})
     assert "Not verified: these numbers come from a report's runs.json" in one.text
     assert "– not here" in one.text
+    assert "verified now" not in one.text
+    assert "verified when this page was made" not in one.text
 
 
 def test_a_summary_that_lacks_what_the_page_is_about_is_a_sentence(folders, tmp_path):

@@ -74,3 +74,24 @@ def test_weights_that_only_a_pickle_holds_are_not_loaded(tmp_path):
     torch.save(model.state_dict(), tmp_path / "base" / "pytorch_model.bin")
     with pytest.raises(SottoError, match="cannot be loaded as a causal language model .*weights as safetensors"):
         load_base(str(tmp_path / "base"))
+
+
+def in_hub_cache(root, name):
+    """A model as the hub's client leaves it in its cache."""
+    home = root / f"models--{name.replace('/', '--')}"
+    save(home / "snapshots" / "abc")
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("abc")
+
+
+def test_a_model_in_the_hubs_local_cache_needs_no_network(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    in_hub_cache(tmp_path, "some/model")
+    model, tokenizer = load_base("some/model")
+    assert model.name_or_path == "some/model"
+    assert len(tokenizer) == model.config.vocab_size
+    with pytest.raises(SottoError, match=r"other/model is no folder and not in the hub's local cache.*HF_HUB_OFFLINE"):
+        load_base("other/model")

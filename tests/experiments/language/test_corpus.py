@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.datasets.image_data import DatasetCorrupt
+from experiments.datasets.errors import DatasetCorrupt
 from experiments.language import corpus as corpus_module
 from experiments.language.corpus import Corpus, make_corpus
 from experiments.language.recipe import TokenizerSettings

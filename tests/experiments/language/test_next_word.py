@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from experiments.language.next_word import NextWordScorer, WordCounts
 from experiments.language.suggestions import suggest
-from experiments.language.words import Vocabulary
+from experiments.language.vocabulary import Vocabulary
 from tests.experiments.language.tiny_language import model, tokenizer
 
 VOCABULARY = Vocabulary.of(tokenizer())

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.language.sequences import cut, sequences_of
-from experiments.language.words import Vocabulary
+from experiments.language.vocabulary import Vocabulary
 from tests.experiments.language.tiny_language import posts, tokenizer
 
 VOCABULARY = Vocabulary.of(tokenizer())

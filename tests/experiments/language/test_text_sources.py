@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.datasets.image_data import DatasetCorrupt, DatasetMissing
+from experiments.datasets.errors import DatasetCorrupt, DatasetMissing
 from experiments.language.text_sources import TextSource, held_out, read_documents
 
 TEXTS = ["one\ntwo", "é 漢 \u2028", ""]

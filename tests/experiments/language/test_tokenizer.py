@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from experiments.datasets.idx_source import data_root
+from experiments.datasets.data_root import data_root
 from experiments.language.tokenizer import END_OF_TEXT, load_tokenizer, train_bpe
 from secagg.errors import SottoError
 from tests.experiments.language.tiny import documents

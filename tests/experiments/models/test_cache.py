@@ -1,3 +1,5 @@
+"""A base from the cache is the one that would be trained, or it is trained anew."""
+
 import dataclasses
 import os
 import warnings

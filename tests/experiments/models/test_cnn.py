@@ -1,9 +1,13 @@
+"""The network never mixes samples, and what it is normalised by is public and fixed."""
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from experiments.models import LAYERS, Cnn, CnnConfig
+from experiments.models import Cnn, CnnConfig
 from secagg.errors import SottoError
+
+LAYERS = ("conv1", "conv2", "fc")
 
 
 @pytest.fixture

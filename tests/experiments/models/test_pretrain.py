@@ -1,3 +1,5 @@
+"""The base learns from public images, the same way for the same seed."""
+
 import dataclasses
 import math
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from experiments.display import RoundProgress
 from experiments.frozen_cache import kept
 from experiments.runs import execute
 from experiments.tasks import build_task
 from experiments.tasks.stored_sequences import FrozenStates
+from experiments.terminal_progress import RoundProgress
 from fl_core.config_file import parse_config
 from secagg.errors import SottoError
 from tests.experiments.language.tiny_language import save, tokenizer
@@ -116,13 +116,23 @@ def test_a_run_leaves_an_adapter_that_peft_loads_and_scores_of_the_whole_test_sp
     assert summary["rounds_done"] == 2
     assert set(summary["scores_after"]) == {"accuracy", "top3_accuracy", "token_accuracy", "perplexity", "test_loss"}
     assert summary["targets"] == ["c_attn"]
-    PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), tmp_path / "run" / "adapter"
-    )
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert "whole/accuracy" in rows[0]
     assert "whole/accuracy" not in rows[1]
     assert rows[-1]["whole/accuracy"] == summary["accuracy_after"]
+    # Both are moved to where nothing is called as it was, and the lines of the adapter's own README load them.
+    shutil.copytree(base, tmp_path / "copied")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    card = (tmp_path / "moved" / "adapter" / "README.md").read_text()
+    assert f"{summary['privacy']['views']['release']['epsilon']:.4f}" in card
+    (lines,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(lines.replace(str(base), str(tmp_path / "copied")).replace('"adapter"', f'"{tmp_path}/moved/adapter"'), names)
+    found, weights = (
+        names["model"].state_dict(),
+        load_file(tmp_path / "moved" / "adapter" / "adapter_model.safetensors"),
+    )
+    assert all(torch.equal(found[name.replace(".weight", ".default.weight")], weights[name]) for name in weights)
 
 
 def test_missing_posts_are_replaced_by_the_embedded_ones_and_said_to_be(base, monkeypatch, tmp_path):

@@ -1,29 +1,27 @@
-"""What a person sees in the terminal: a progress bar while rounds run, a table when they are done."""
+"""Progress for people, on standard error: a bar in a terminal, a line now and then elsewhere.
+
+Takes what is being done and what a round released; nothing else of a run is ever shown.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Column, Table
+from rich.table import Column
 
-from experiments.arms import arms_of
-from experiments.report import arm_table
-from experiments.summary import extrapolates, noise_by
 from experiments.time_left import TimeLeft, in_words
 
 if TYPE_CHECKING:
     from fl_core.round_report import RoundReport
 
-__all__ = ["RoundProgress", "StepProgress", "print_result", "print_table"]
-
+__all__ = ["RoundProgress", "StepProgress"]
 
 _LINE_EVERY = 60.0  # seconds without a line, off a terminal, after which a step has one
 
@@ -124,66 +122,3 @@ class RoundProgress(StepProgress):
         if not report.message:
             parts.append(f"{report.survivors:,} clients{refused}")
         self.advance(report.round, "  ".join(parts), report.message)
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], names: Sequence[str] | None = None) -> None:
-    """One row per run or arm; unit and views beside every epsilon."""
-    console = Console()
-    if console.width < 190:
-        # A narrow terminal would cut columns; turn each row into lines.
-        for index, row in enumerate(rows):
-            table = Table("", names[index] if names else "result", show_header=bool(names))
-            for column, cell in zip(columns, row, strict=True):
-                table.add_row(column, cell)
-            console.print(table)
-        return
-    table = Table(*(("run",) if names else ()), *columns)
-    for index, row in enumerate(rows):
-        table.add_row(*([names[index]] if names else []), *row)
-    console.print(table)
-
-
-def print_result(summary: dict[str, Any], folder: Path) -> None:
-    """The table of one run, its warnings, and where things are."""
-    columns, rows = arm_table(arms_of([("", [], summary)]))
-    print_table(columns, rows)
-    for text in dict.fromkeys([*summary["privacy"]["warnings"], *summary["notes"]]):
-        print(f"note: {text}")
-    proven = (
-        "proven for the integers that ran" if summary["privacy"]["proven"] else "not proven for what ran, see notes"
-    )
-    if summary["config"]["privacy"]["trust"] != "none":
-        ideal = summary["idealised_release_epsilon"]
-        if ideal is not None:
-            proven += f" (release view of idealised real-valued noise, by PLD: {ideal:.3f})"
-        print(f"epsilon: {proven}; unit {summary['privacy']['unit']}, delta {summary['privacy']['delta']:g}, zero-out")
-        print(f"epsilon realised: {_realised(summary)}")
-    print(f"noise: {_noise(summary)}")
-    print(f"{summary['ended']} ({summary['rounds_done']} rounds, {summary['source']})")
-    print(f"adapter: {folder / 'adapter'}   ledger: sotto ledger {folder}   report: {folder / 'report.html'}")
-
-
-def _realised(summary: dict[str, Any]) -> str:
-    """Epsilon by view, of what was opened."""
-    views = summary["privacy"]["views"]
-    shown = [
-        f"{name} {'none' if view['epsilon'] is None else format(view['epsilon'], '.4f')}"
-        for name, view in views.items()
-    ]
-    target = summary["config"]["privacy"]["epsilon"] if not extrapolates(summary) else None
-    return ", ".join(shown) + ("" if target is None else f" (asked for: {target:g})")
-
-
-def _noise(summary: dict[str, Any]) -> str:
-    """Who added it and what came over the wire."""
-    config = summary["config"]
-    by = noise_by(config)
-    parts = ["none" if by == "-" else f"by {by}"]
-    if config["privacy"]["trust"] == "distributed" and config["noise"]["by"] != "aggregators":
-        parts.append(
-            "the surplus over what was asked for taken out of every sum"
-            if config["noise"]["dropout"] == "xnoise"
-            else f"shares sized for {config['federation']['n_min'] or config['federation']['clients']} survivors"
-        )
-    parts.append(f"ring of 2^{summary['ring_bits']}, {summary['bytes_per_client']:,} bytes a client and round")
-    return "; ".join(parts)

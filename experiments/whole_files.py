@@ -1,6 +1,8 @@
-"""Files of a cache are whole or absent: written beside their place, flushed to disk, then renamed.
+"""Files of caches and imports are whole or absent: written beside their place, flushed to disk, then renamed.
 
-Takes bytes, or a file that somebody writes; it must never leave a half-written file behind an error or a Ctrl-C.
+Takes bytes, or a file that somebody writes; it must never leave a half-written file behind an error or a Ctrl-C. Errors
+stay those of the system: a cache that cannot be written costs a warning, where a run folder's (`fl_core.run_folder`)
+end the run.
 """
 
 from __future__ import annotations

@@ -1,70 +1,15 @@
-"""What a run shows while it runs and when it is done: epsilons, who adds the noise, what was sent and refused."""
+"""What a run shows while it runs: epsilons, scores, what was refused, and how long the rest takes."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-from experiments import display
-from experiments.display import RoundProgress, StepProgress, print_result
+from experiments import terminal_progress
+from experiments.terminal_progress import RoundProgress, StepProgress
 from experiments.time_left import TimeLeft
 from fl_core.round_report import RoundReport
-
-VIEWS = {"release": {"epsilon": 5.98765}, "aggregators": {"epsilon": 6.0}, "local": {"epsilon": None}}
-
-
-def shown(capsys, trust="distributed", by="clients", dropout="oversize", epsilon=6.0, n_min=None):
-    summary = {
-        "config": {
-            "data": {"name": "digits"},
-            "lora": {"rank": 4, "targets": []},
-            "federation": {"clients": 20, "n_min": n_min},
-            "privacy": {"unit": "client", "trust": trust, "mechanism": "skellam", "epsilon": epsilon},
-            "noise": {"by": by, "dropout": dropout},
-            "aggregation": {"backend": "smpc"},
-            "simulation": {"noise_cohort": None},
-        },
-        "privacy": {"views": VIEWS, "warnings": [], "proven": True, "unit": "client", "delta": 1e-5},
-        "idealised_release_epsilon": None,
-        "notes": [],
-        "data": "digits",
-        "source": "embedded",
-        "accuracy_before": 0.1,
-        "accuracy_after": 0.9,
-        "ring_bits": 31,
-        "bytes_per_client": 25544,
-        "seconds": 1.0,
-        "rounds_done": 4,
-        "ended": "all rounds done",
-    }
-    print_result(summary, Path("run"))
-    return capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({}, "noise: by clients; shares sized for 20 survivors; ring of 2^31, 25,544 bytes a client and round"),
-        ({"n_min": 12, "by": "both"}, "noise: by clients + aggregators; shares sized for 12 survivors; ring"),
-        (
-            {"dropout": "xnoise"},
-            "noise: by clients, xnoise; the surplus over what was asked for taken out of every sum",
-        ),
-        ({"by": "aggregators"}, "noise: by aggregators; ring of 2^31"),
-        ({"trust": "central"}, "noise: by server; ring of 2^31"),
-        ({"trust": "none", "epsilon": None}, "noise: none; ring of 2^31"),
-        ({}, "epsilon realised: release 5.9877, aggregators 6.0000, local none (asked for: 6)"),
-        ({"epsilon": None}, "epsilon realised: release 5.9877, aggregators 6.0000, local none\n"),
-    ],
-)
-def test_the_result_says_who_added_the_noise_and_what_epsilon_was_realised(capsys, options, says):
-    assert says in shown(capsys, **options)
-
-
-def test_a_run_without_noise_claims_no_epsilon(capsys):
-    assert "epsilon realised" not in shown(capsys, trust="none", epsilon=None)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +51,7 @@ def test_a_round_that_was_not_scored_shows_the_last_score_and_whose_it_is(capsys
 
 def test_lines_off_a_terminal_say_how_long_the_rest_takes_and_come_after_a_minute_of_silence(capsys, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(terminal_progress.time, "monotonic", lambda: now[0])
     with StepProgress(1000, "training", silent=False) as progress:
         progress._left = TimeLeft(1000, lambda: now[0])
         for step in range(1, 9):

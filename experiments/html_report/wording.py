@@ -7,7 +7,7 @@ from typing import Any
 from experiments.figures import adapted_targets
 from fl_core.privacy_plan import bounded_view
 
-__all__ = ["ADVERSARIES", "UNITS", "adjacency", "bounded", "epsilon", "percent", "proven", "sized", "what_was_done"]
+__all__ = ["ADVERSARIES", "UNITS", "adjacency", "bounded", "proven", "what_was_done"]
 
 UNITS = {"example": "each record", "client": "each client’s whole data"}
 
@@ -79,26 +79,6 @@ def adjacency(neighbouring: str, unit: str) -> str:
             "(zero-out)."
         )
     return f"Two worlds are compared that differ in {what}, which is another in each (replace-one)."
-
-
-def epsilon(value: float | None) -> str:
-    """An epsilon as tables show it."""
-    if value is None:
-        return "∞"
-    return f"{value:.3f}" if value < 1000 else f"{value:,.0f}" if value < 1e6 else f"{value:.3g}"
-
-
-def percent(share: float) -> str:
-    """A share of one, to a hundredth of a per cent."""
-    return f"{share:.2%}"
-
-
-def sized(count: float) -> str:
-    """Bytes in the unit that suits them."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g}\u00a0{unit}"
-    return f"{count:.0f}\u00a0bytes"
 
 
 def _count(number: int, what: str) -> str:

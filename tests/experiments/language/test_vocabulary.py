@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.datasets.idx_source import data_root
+from experiments.datasets.data_root import data_root
 from experiments.language.tokenizer import load_tokenizer
-from experiments.language.words import Vocabulary
+from experiments.language.vocabulary import Vocabulary
 from tests.experiments.language.tiny_language import tokenizer
 
 

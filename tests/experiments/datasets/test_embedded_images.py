@@ -1,3 +1,5 @@
+"""The embedded images are scikit-learn's, divided once and for all."""
+
 import numpy as np
 from sklearn.datasets import load_digits
 
