@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 # The compiler's own default changes between versions; results must not.
 os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
@@ -19,9 +18,8 @@ os.environ.pop("TRITON_INTERPRET", None)
 
 import triton
 
+from bench.places import RESULTS
 from kernels.gpu.aot import TARGETS, all_variants, compile_variant
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def derive() -> dict[str, dict[str, dict[str, int]]]:

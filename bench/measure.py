@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.shapes import Cell
+from bench.lora_step.shapes import Cell
 
 __all__ = ["Operations", "device_events", "environment", "kernel_seconds", "memory_of", "resident", "round_robin"]
 
@@ -147,7 +147,7 @@ def memory_of(method: str, cell: Cell, timeout_s: float = 900.0) -> dict[str, An
 
     The result has "error" instead if the process failed.
     """
-    command = [sys.executable, "-m", "bench.memory_of_step", method, ",".join(map(str, cell.row.values()))]
+    command = [sys.executable, "-m", "bench.lora_step.memory", method, ",".join(map(str, cell.row.values()))]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from bench.lora_step.methods import has_opacus, plain_losses
+from bench.lora_step.shapes import DISTILGPT2, TINY, Shape, lora_model
 from bench.measure import environment, resident
-from bench.methods import has_opacus, plain_losses
-from bench.shapes import DISTILGPT2, TINY, Shape, lora_model
 from bench.tables import store
 
 RECORDS, TOKENS, BATCH, RANK, TARGETS = 512, 64, 16, 8, "c_attn"

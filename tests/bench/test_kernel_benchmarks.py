@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import gpu, kernels_cpu, tables
+import bench.gpu.__main__ as gpu
+import bench.kernels_cpu.__main__ as kernels_cpu
+from bench import tables
 from bench.gaussian_tails import distance, tail
-from bench.gpu_checks import correctness
+from bench.gpu.checks import correctness
+from bench.lora_step.shapes import GRID, TINY, Cell, cell_of
 from bench.measure import Operations, round_robin
-from bench.shapes import GRID, TINY, Cell, cell_of
 
 ROOT = Path(__file__).parents[2]
 

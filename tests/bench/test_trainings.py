@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import trainings
-from bench.shapes import TINY
+from bench.lora_step.shapes import TINY
 
 
 @pytest.mark.parametrize("name", list(trainings.methods()))

@@ -47,7 +47,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         "tests/kernels/gpu/test_aot.py::test_the_recorded_table_is_what_the_compiler_gives_and_nothing_spills",
     ),
     "python -m bench.secagg *": (
-        "tests/bench/test_secagg_bench.py::test_the_command_goes_on_where_it_stopped_and_names_what_it_left_out",
+        "tests/bench/secagg/test_secagg.py::test_the_command_goes_on_where_it_stopped_and_names_what_it_left_out",
     ),
     "sotto --install-completion": (
         "tests/docs/test_commands.py::test_completion_is_written_for_the_shell_in_which_it_is_asked_for",

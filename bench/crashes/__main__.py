@@ -1,0 +1,177 @@
+"""Kills runs, parties, workers and disks at random moments, hundreds of times, and checks what must hold afterwards.
+
+`python -m bench.crashes --out DIR --tries N --seed S` writes `crashes.json` and `crashes.md`. This process imports
+everything once, computes nothing itself, and forks a process for every life of a run, so that a kill costs about a
+second. A trial is repeated by its seed: `--only SEED`, with times as exact as a scheduler is. Exit code 1 if anything
+did not hold. Needs Linux; disks that fail need root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from bench.crashes.disk import Disk, DiskMissing, why_no_disk
+from bench.crashes.faults import disk_full, disk_read_only, party_killed, power_cut, run_killed, worker_killed
+from bench.crashes.page import crashes_page, summary_of
+from bench.crashes.parties import Parties
+from bench.crashes.trials import Fault, Place, Trial, measure_reference, run_trial
+from bench.measure import environment
+from bench.small_run import small_config, small_task
+from bench.tables import load, store
+from experiments.figures import pyplot
+from fl_core.adapters import flat_adapter
+from fl_core.privacy_plan import plan_privacy
+
+__all__ = ["KINDS", "main", "try_kind", "warm_up"]
+
+KINDS = ("run", "party", "worker", "disk-full", "disk-readonly", "power-cut")
+_DISKS: dict[str, Callable[[Disk], Fault]] = {
+    "disk-full": disk_full,
+    "disk-readonly": disk_read_only,
+    "power-cut": power_cut,
+}
+
+
+def warm_up() -> None:
+    """Load what every life needs, and fill its caches. No gradient is computed: threads would not outlive a fork."""
+    torch.set_num_threads(1)
+    import dp_accounting.pld.pld_privacy_accountant  # noqa: F401
+    from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+
+    config = small_config()
+    task = small_task(config)
+    plan_privacy(config, len(flat_adapter(task.model)), task.records)
+    plt = pyplot()
+    figure, axes = plt.subplots()
+    axes.plot([0, 1], label="fonts")
+    axes.legend()
+    with open(os.devnull, "wb") as nowhere:
+        figure.savefig(nowhere, format="png")
+    plt.close(figure)
+
+
+@contextlib.contextmanager
+def prepared(kind: str, scratch: Path) -> Iterator[tuple[Fault, Place]]:
+    """A fault and where its runs happen.
+
+    Raises:
+        DiskMissing: if it needs a disk that cannot be made here.
+    """
+    folder, log = scratch / "run", scratch / "log"
+    if kind == "run":
+        yield run_killed(), Place(folder, log, small_config())
+    elif kind == "worker":
+        yield worker_killed(), Place(folder, log, small_config(engine={"workers": 2, "threads": 1, "cohort_size": 4}))
+    elif kind == "party":
+        with Parties(scratch / "parties") as parties:
+            config = small_config(deployment=parties.folder)
+            yield party_killed(parties), Place(folder, log, config, tuple(parties.journals))
+    else:
+        with Disk(scratch) as disk:
+            # Every third round, so that the ledger and the metrics meet the failing disk too.
+            config = small_config(engine={"threads": 1, "cohort_size": 4, "checkpoint_every": 3})
+            yield _DISKS[kind](disk), Place(disk.path / "run", log, config)
+
+
+def try_kind(
+    kind: str,
+    tries: int,
+    seed: str,
+    scratch: Path,
+    only: str | None = None,
+    keep: Callable[[list[Trial]], None] = lambda trials: None,
+) -> list[Trial]:
+    """Trials of one kind until so many faults were tried.
+
+    Args:
+        kind: one of `KINDS`.
+        tries: faults.
+        seed: of all trials.
+        scratch: folder for runs.
+        only: seed of the one trial to repeat.
+        keep: called with all trials so far after each of them.
+    """
+    trials: list[Trial] = []
+    started = time.monotonic()
+    with prepared(kind, scratch) as (fault, place):
+        # Twice: the first life also fills the machine's caches, and is slower.
+        reference = min((measure_reference(place) for _ in range(2)), key=lambda found: found.rounds_s)
+        done = 0
+        while done < tries:
+            trial = run_trial(fault, place, reference, only or f"{seed}/{kind}/{len(trials)}")
+            trials.append(trial)
+            done += len(trial.faults)
+            keep(trials)
+            if trial.violations:
+                print(f"{trial.seed}: {trial.faults[-1:]}: {trial.violations}", file=sys.stderr, flush=True)
+            _show(kind, done, tries, sum(bool(t.violations) for t in trials), time.monotonic() - started)
+            if only is not None or len(trials) > 4 * tries:
+                break
+    return trials
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    options = _options().parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "crashes.json"
+    part = load(path)
+    if isinstance(part["rows"], list):
+        part["rows"] = {}
+    warm_up()
+    part["environment"] = [environment("cpu")]
+    failed = False
+    for kind in options.kinds:
+        why = why_no_disk() if kind in _DISKS else None
+        command = f"python -m bench.crashes --out DIR --kinds {kind} --tries {options.tries} --seed {options.seed}"
+        started = time.monotonic()
+
+        def keep(trials: list[Trial], kind: str = kind, command: str = command, started: float = started) -> None:
+            row = summary_of([asdict(trial) for trial in trials])
+            part["rows"][kind] = row | {"seconds": round(time.monotonic() - started, 1), "command": command}
+            store(path, part)
+
+        with tempfile.TemporaryDirectory(prefix="sotto-crashes-", dir=options.scratch) as scratch:
+            try:
+                if why is not None:
+                    raise DiskMissing(why)
+                try_kind(kind, options.tries, options.seed, Path(scratch).resolve(), options.only, keep)
+            except DiskMissing as missing:
+                print(f"{kind}: not run: {missing}", file=sys.stderr)
+                part["rows"][kind] = {"not_run": str(missing)}
+            else:
+                failed |= bool(part["rows"][kind]["violations"])
+        store(path, part)
+        path.with_suffix(".md").write_text(crashes_page(part))
+    return int(failed)
+
+
+def _show(kind: str, done: int, tries: int, broken: int, seconds: float) -> None:
+    left = seconds / max(done, 1) * (tries - done)
+    print(f"{kind}: {done} of {tries} faults, {broken} runs broken, {left:.0f} s left", file=sys.stderr, flush=True)
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.crashes", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for crashes.json and crashes.md")
+    parser.add_argument("--tries", type=int, default=40, help="faults of each kind")
+    parser.add_argument("--seed", default=str(random.SystemRandom().randrange(10**6)), help="of all that is drawn")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
+    parser.add_argument("--only", help="repeat the one trial of this seed, of the one kind that is named")
+    parser.add_argument("--scratch", type=Path, help="folder for runs (default: the system's temporary one)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

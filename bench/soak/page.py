@@ -1,0 +1,157 @@
+"""From rows of `bench.soak` to a Markdown page and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.soak.samples import Sample
+from bench.tables import Row
+from experiments.figures import pyplot
+
+__all__ = ["SOAKS", "curves_of", "draw", "soak_page"]
+
+SOAKS = {
+    "rounds": "rounds of a run, aggregation in the clear",
+    "rounds-smpc": "rounds of a run under SMPC, three parties",
+    "clients": "clients, parties and links that fail",
+}
+_POINTS = 240  # of a curve
+_MIB = 2**20
+
+
+def curves_of(samples: Sequence[Sample]) -> dict[str, dict[str, list[float]]]:
+    """What is drawn, by process: seconds, rounds, private MiB, descriptors, threads; evenly thinned."""
+    curves: dict[str, dict[str, list[float]]] = {}
+    for who in dict.fromkeys(sample.who for sample in samples):
+        own = [sample for sample in samples if sample.who == who]
+        kept = own[:: max(1, len(own) // _POINTS)]
+        curves[who] = {
+            "seconds": [round(s.seconds, 1) for s in kept],
+            "round": [s.round for s in kept],
+            "uss_mib": [round(s.uss / _MIB, 2) for s in kept],
+            "descriptors": [s.descriptors for s in kept],
+            "threads": [s.threads for s in kept],
+        }
+    return curves
+
+
+def draw(rows: dict[str, Row], path: Path) -> None:
+    """Private memory, descriptors and threads of every process over time, a column for each kind."""
+    rows = {kind: row for kind, row in rows.items() if row.get("curves")}
+    if not rows:
+        return
+    plt = pyplot()
+    figure, axes = plt.subplots(
+        3, len(rows), figsize=(5 * len(rows), 8), sharex="col", squeeze=False, layout="constrained"
+    )
+    for column, (kind, row) in enumerate(rows.items()):
+        axes[0][column].set_title(SOAKS[kind], fontsize=9)
+        for who, curve in row["curves"].items():
+            for line, (name, label) in enumerate(
+                (("uss_mib", "private memory, MiB"), ("descriptors", "descriptors"), ("threads", "threads"))
+            ):
+                axes[line][column].plot(curve["seconds"], curve[name], label=who, linewidth=1)
+                axes[line][column].set_ylabel(label)
+                axes[line][column].set_ylim(bottom=0)
+        axes[2][column].set_xlabel("seconds")
+        axes[0][column].legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def soak_page(part: dict[str, Any]) -> str:
+    """One page of what was run and whether it stayed flat."""
+    lines = [
+        "# Soak: long runs, and clients under load",
+        "",
+        *(f"Measured: {line}." for line in part["environment"]),
+        "Other jobs ran beside it: times are noisy, memory and handles are not.",
+        "",
+        "Flat means, by limits fixed before: the 95 % interval of Theil-Sen's slope of private memory (USS) over the "
+        "second half stays at or below the row's limit a round, that of Python's tracked objects too; the median of "
+        "descriptors, threads and children late is not one above that early; processor time a round grows by no more "
+        "than the row's share over the second half. What grows by design: the run folder's files, and a party's memory "
+        "of what it opened (`secagg.openings`: names and digests for ever, ids up to 32 MiB).",
+        "",
+    ]
+    for kind, row in part["rows"].items():
+        lines += [f"## {kind}: {SOAKS[kind]}", "", f"`{row['command']}`", "", *_facts(row), ""]
+        lines += [*_table(*_processes(row)), ""]
+        if row["problems"]:
+            lines += ["What did not hold:", "", *(f"* {problem}" for problem in row["problems"]), ""]
+        else:
+            lines += ["Everything held.", ""]
+    return "\n".join(lines)
+
+
+def _facts(row: Row) -> list[str]:
+    if "rounds_watched" in row:
+        grown = row["files"]["bytes_a_round"]
+        return [
+            f"{row['rounds_watched']:,} of {row['rounds_asked']:,} rounds watched in {row['seconds']:.0f} s; "
+            f"{row['openings']:,} openings in the ledger, {row['refused']} rounds refused "
+            f"({'; '.join(row['sentences']) or 'none'}). "
+            f"Files grow by {grown['all']:g} bytes a round: ledger {grown['ledger.jsonl']:g}, metrics "
+            f"{grown['metrics.jsonl']:g}, TensorBoard {grown['tensorboard']:g}, checkpoints {grown['checkpoints']:g}; "
+            f"{row['files']['files']} files at the end.",
+        ]
+    harm, did = row["harm"], row["clients_did"]
+    sizes = row["clients_in_a_sum"]
+    return [
+        f"{row['seconds']:.0f} s, {row['rounds']:,} rounds: {row['opened']:,} opened "
+        f"({row['opened_in_a_later_attempt']} of them in a later attempt), {row['refused']} refused, "
+        f"{row['given_up']} given up; {row['attempts_failed']} attempts lost to parties. Every opened sum equals that "
+        f"of the clients its set names ({sizes.get('least')} to {sizes.get('most')}, median {sizes.get('median')}), "
+        "or it is listed below. "
+        f"Longest attempt {row['longest_attempt_s']:.1f} s (bound {row['longest_allowed_s']:g} s).",
+        "",
+        "Harm: " + ", ".join(f"{name} {count}" for name, count in sorted(harm.items())) + ". "
+        f"{row['links']['connections']:,} connections to parties, {row['links']['cut']} of them cut. "
+        "Clients' answers: "
+        + ", ".join(f"{name} {count:,}" for name, count in sorted(did.items()) if name != "alive")
+        + f". {row['messages_in_sums']:,} messages are in sums, {row['messages_refused_by_parties']:,} were refused by "
+        "the parties.",
+        "",
+        *(
+            f'* {kind}: {count} x "{sentence}"'
+            for kind in ("refused", "failed")
+            for sentence, count in row[f"{kind}_sentences"].items()
+        ),
+    ]
+
+
+def _processes(row: Row) -> tuple[list[str], list[list[Any]]]:
+    header = [
+        "process", "samples", "private MiB, half way / end", "bytes a round (95 %)", "limit", "objects a round (95 %)",
+        "limit", "descriptors", "threads", "children", "CPU s a round", "growth over second half (95 %)",
+    ]  # fmt: skip
+    table = []
+    for who, found in row["processes"].items():
+        if "uss" not in found:
+            continue
+        memory, objects, limits = found["uss"], found.get("objects"), found["limits"]
+        cpu = found.get("cpu")
+        table.append(
+            [
+                who, found["samples"], f"{memory['first'] / _MIB:.1f} / {memory['last'] / _MIB:.1f}", _span(memory),
+                f"{limits['bytes_a_round']:g}", _span(objects) if objects else "not asked",
+                f"{limits['objects_a_round']:g}", *(_pair(found[n]) for n in ("descriptors", "threads", "children")),
+                f"{cpu['seconds_a_round']:.4f}" if cpu else "",
+                f"{cpu['growth']:+.1%} ({cpu['low']:+.1%} to {cpu['high']:+.1%})" if cpu else "",
+            ]
+        )  # fmt: skip
+    return header, table
+
+
+def _span(found: Row) -> str:
+    return f"{found['a_round']:.1f} ({found['low']:.1f} to {found['high']:.1f})"
+
+
+def _pair(found: Row) -> str:
+    return f"{found['before']} / {found['after']}" if found else ""
+
+
+def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
+    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]

@@ -1,0 +1,87 @@
+"""The fuzz tests find planted faults, find none in the product, and count every try."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.fuzz.__main__ import SURFACES
+from bench.fuzz.page import fuzz_page
+
+ROOT = Path(__file__).parents[3]
+
+
+def in_a_process(module, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What is said of each planted fault; in a process of its own, as it forks."""
+    done = in_a_process("tests.bench.fuzz.plants", str(tmp_path_factory.mktemp("plants")))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("plant", "says"),
+    [
+        ("a key that is missing", "KeyError"),
+        ("a gibibyte", "MiB were needed for an input of"),
+        ("more than there is", "MemoryError"),
+        ("a hang", "did not end within 3 s"),
+        ("a crash", "the process died of SIGSEGV"),
+        ("an exit", "SystemExit"),
+        ("two lines", "a character that may not be printed"),
+        ("a long sentence", "a sentence of 5001 characters"),
+        ("no place", "a sentence that names no place"),
+        ("a part that is not checked", "a part that no client made was opened"),
+        ("a ledger that is not checked", "a ledger that was changed was read"),
+        ("a head that is not checked", "openings that the head stands for were lost or changed"),
+        ("a digest that is not checked", "a checkpoint was read that no run wrote"),
+    ],
+)
+def test_a_planted_fault_is_found(found, plant, says):
+    assert any(says in violation["what"] for violation in found[plant]["violations"]), found[plant]
+
+
+def test_tries_after_one_that_hangs_or_crashes_are_made_and_counted(found):
+    for plant in ("a hang", "a crash"):
+        tally = found[plant]
+        assert tally["tried"] == 12
+        assert tally["refused"] + tally["accepted"] + len(tally["violations"]) == 12
+        assert len(tally["violations"]) == 2
+
+
+def test_a_reader_that_refuses_in_a_sentence_has_no_violation(found):
+    assert found["clean"]["violations"] == []
+    assert found["clean"]["refused"] == found["clean"]["tried"] == 12
+
+
+def test_the_product_has_no_violation_and_every_surface_is_counted(tmp_path):
+    slow = {"posts", "adapter", "tokenizer", "base"}  # libraries that take seconds to load
+    names = [name for name in SURFACES if name not in slow]
+    done = in_a_process("bench.fuzz", "--out", str(tmp_path), "--tries", "0.002", "--surfaces", *names)
+    part = json.loads((tmp_path / "fuzz.json").read_text())
+    assert done.returncode == 0, [row["violations"] for row in part["rows"].values() if row["violations"]]
+    assert list(part["rows"]) == names
+    for row in part["rows"].values():
+        assert row["tried"] == row["refused"] + row["accepted"] > 0
+    assert "| sealed parts of clients | 200 |" in (tmp_path / "fuzz.md").read_text()
+
+
+def test_a_page_shows_what_did_not_hold():
+    row = {"what": "ledgers", "tried": 3, "refused": 1, "accepted": 1, "peak": 2**20, "slowest_s": 0.1,
+           "seconds": 1.0, "command": "python -m bench.fuzz",
+           "violations": [{"seed": "1/ledger/2", "what": "it was read"}]}  # fmt: skip
+    page = fuzz_page({"environment": ["here"], "rows": {"ledger": row}})
+    assert "3 inputs, 1 violations" in page
+    assert "| ledgers | 3 | 1 | 1 | 1 | 1.0 MiB | 0.10 s |" in page
+    assert "* seed `1/ledger/2`: it was read" in page
