@@ -1,4 +1,4 @@
-"""The run that `bench.crashes` kills: rounds of milliseconds, so that hundreds of kills cost minutes.
+"""A run with rounds of milliseconds, for harnesses that need hundreds: to kill, to attack, to search for secrets.
 
 80 made-up records in 5 dimensions, three classes, 8 clients, one linear layer with LoRA. Everything else is what
 `sotto run` does. Test mode (`privacy.insecure_seed`), so that a resumed run can be compared with an uninterrupted one.
@@ -52,7 +52,7 @@ def small_config(rounds: int = 10, deployment: Path | None = None, **sections: d
         "engine": {"threads": 1, "cohort_size": 4},
         **sections,
     }
-    return parse_config(OmegaConf.create(base), [], "crashes")
+    return parse_config(OmegaConf.create(base), [], "the small run")
 
 
 def small_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: None) -> FederatedTask:

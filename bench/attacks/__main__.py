@@ -17,17 +17,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.attacks import clients, ledger, links, messages, openings
+from bench.attacks import broadcasts, ledger, links, messages, openings, questions, records
 from bench.attacks.attack import Attack, try_attack
 from bench.attacks.page import attacks_page
+from bench.command import parser_of, say
 from bench.measure import environment
-from bench.tables import load, store
+from bench.records import load_by_name, store
 
 __all__ = ["ATTACKS", "main"]
 
-ATTACKS: dict[str, Attack] = {
-    attack.name: attack for module in (openings, messages, links, clients, ledger) for attack in module.ATTACKS
-}
+_MODULES = (openings, messages, links, broadcasts, questions, records, ledger)
+ATTACKS: dict[str, Attack] = {attack.name: attack for module in _MODULES for attack in module.ATTACKS}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "attacks.json"
     # Of rows that are not tried now, those that are still in the table stay.
-    known = load(path)["rows"] or {}
+    known = load_by_name(path)["rows"]
     rows = {name: known[name] for name in ATTACKS if name in known}
     names = options.only or list(ATTACKS)
     started = time.monotonic()
@@ -46,8 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
                 row = try_attack(ATTACKS[name], Path(scratch).resolve())
             rows[name] = {**row, "command": f"python -m bench.attacks --out DIR --only {name}"}
             what = "as expected" if row["held"] else f"NOT as expected: {row['why_not']}"
-            seconds = time.monotonic() - started
-            print(f"{number} of {len(names)}, {seconds:.0f} s: {name}: {what}", file=sys.stderr, flush=True)
+            say(f"{number} of {len(names)}, {time.monotonic() - started:.0f} s: {name}: {what}")
     rows = {name: rows[name] for name in ATTACKS if name in rows}
     part = {"environment": [environment("cpu")], "command": "python -m bench.attacks --out DIR", "rows": rows}
     store(path, part)
@@ -72,8 +71,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.attacks", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for attacks.json and attacks.md")
+    parser = parser_of("attacks", __doc__, "attacks.json and attacks.md")
     parser.add_argument("--only", nargs="+", choices=list(ATTACKS), metavar="NAME", help="attacks (default: all)")
     return parser
 

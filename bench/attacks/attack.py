@@ -18,7 +18,10 @@ from typing import Any
 
 from bench.places import ROOT
 
-__all__ = ["Attack", "Check", "Outcome", "try_attack"]
+__all__ = ["EXACT", "NOTHING", "VICTIM", "Attack", "Check", "Outcome", "try_attack"]
+
+VICTIM = 0  # the client whose vector attackers want
+EXACT, NOTHING = "client 0's exact vector", "nothing"
 
 
 @dataclass(frozen=True)

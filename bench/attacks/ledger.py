@@ -12,8 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bench.attacks.attack import Attack, Check, Outcome
-from bench.attacks.openings import NOTHING
+from bench.attacks.attack import NOTHING, Attack, Check, Outcome
 from bench.small_run import small_config
 from fl_core import budget_folder, shared_budget
 from fl_core.budget import Budget

@@ -11,8 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.attacks import stage as stage_module
-from bench.attacks.attack import Attack, Check, Outcome
-from bench.attacks.openings import NOTHING
+from bench.attacks.attack import NOTHING, Attack, Check, Outcome
 from bench.attacks.stage import Stage
 from secagg.party import listener
 from secagg.party.frames import Channel, ChannelBroken

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from bench.attacks.attack import Attack, Check, Outcome
-from bench.attacks.openings import EXACT, NOTHING, TERMS, VICTIM
+from bench.attacks.attack import EXACT, NOTHING, VICTIM, Attack, Check, Outcome
+from bench.attacks.checks import TERMS
 from bench.attacks.stage import LENGTH, N_MIN, Stage, vector_of
 from secagg import envelopes
 from secagg.envelopes import SealedMessage

@@ -12,31 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from bench.attacks.attack import Attack, Check, Outcome
+from bench.attacks.attack import EXACT, NOTHING, VICTIM, Attack, Check, Outcome
+from bench.attacks.checks import CLOSE_SETS, ONCE, TERMS
 from bench.attacks.stage import CLIENTS, Stage, vector_of
 from secagg import envelopes
-from secagg.openings import Openings
 from secagg.party import state
 from secagg.party.intake import Intake
 from secagg.party.journal import Journal
 from secagg.party.state import Party
 from secagg.wire import ids_of
 
-__all__ = ["ATTACKS", "EXACT", "NOTHING", "ONCE", "TERMS", "VICTIM"]
+__all__ = ["ATTACKS"]
 
-VICTIM = 0
-EXACT, NOTHING = "client 0's exact vector", "nothing"
 _COORDINATOR = "coordinator"
-_CLOSE_SETS = Check(
-    "the rule of close sets", ((Openings, "refuse_close_sets", lambda self, spec, clients, least=None: None),)
-)
-ONCE = Check(
-    "the rule that an attempt is opened once, and that of close sets",
-    (
-        (Openings, "refuse_again", lambda self, spec: None),
-        (Openings, "refuse_close_sets", lambda self, spec, clients, least=None: None),
-    ),
-)
 _LIMITS = "Sums over two runs, or over adapters that differ in one bit, are not compared"
 
 
@@ -48,23 +36,19 @@ def _difference(stage: Stage, one: Any, other: Any, wanted: Any, what: str = EXA
     return Outcome(won, what if won else "two sums that give nothing away", stage.said)
 
 
-def _two_sets(
-    first: Collection[int], second: Collection[int], plus: int = VICTIM, minus: int | None = None
-) -> Callable[[Path], Outcome]:
-    """Two attempts at one round over two sets, one client apart."""
-    wanted = vector_of(plus) - (0 if minus is None else vector_of(minus))
-    what = EXACT if minus is None else f"the exact difference of the vectors of clients {plus} and {minus}"
+def _two_sets(first: Collection[int], second: Collection[int], minus: int | None = None) -> Callable[[Path], Outcome]:
+    """Two attempts at one round over two sets: one client apart, or with `minus` in the victim's place."""
+    wanted = vector_of(VICTIM) - (0 if minus is None else vector_of(minus))
+    what = EXACT if minus is None else f"the exact difference of the vectors of clients {VICTIM} and {minus}"
 
     def run(folder: Path) -> Outcome:
         with Stage(folder) as stage:
-            name, sums = stage.new_run(), {}
+            name, sums = stage.new_run(), []
             for attempt, clients in enumerate((first, second)):
                 spec = stage.spec(name, attempt=attempt)
-                sums[attempt] = stage.total(spec, stage.all_sealed(spec, clients))
-            sign = 1 if plus in first else -1
-            if sums[0] is None or sums[1] is None:
-                return Outcome(False, NOTHING, stage.said)
-            return _difference(stage, sign * sums[0], sign * sums[1], wanted, what)
+                sums.append(stage.total(spec, stage.all_sealed(spec, clients)))
+            one, other = sums if VICTIM in first else sums[::-1]
+            return _difference(stage, one, other, wanted, what)
 
     return run
 
@@ -184,22 +168,21 @@ def _any_header(values: list[Any], spec: object, deployment: object, party: int)
 
 
 _HEADERS = Check("the comparison of a part's header with the open round", ((envelopes, "_check_header", _any_header),))
-TERMS = Check("the digest of terms in every part", ((envelopes, "deployment_terms", lambda *_: bytes(32)),))
 _FEW = (Intake, "require_minimum", lambda self, clients: None)
 
 ATTACKS = (
     Attack(
         "superset", _COORDINATOR, "opens one model over a set, then over the set and one more client", "party",
         r"differ by 1 from those of an earlier opening of the same model", _two_sets(range(1, 5), range(5)),
-        _CLOSE_SETS,
+        CLOSE_SETS,
     ),
     Attack(
         "subset", _COORDINATOR, "opens one model over a set, then without one client, whose message it drops", "party",
-        r"differ by 1 from those", _two_sets(range(5), range(1, 5)), _CLOSE_SETS,
+        r"differ by 1 from those", _two_sets(range(5), range(1, 5)), CLOSE_SETS,
     ),
     Attack(
         "exchange", _COORDINATOR, "opens one model over two sets in which one client has another's place", "party",
-        r"differ by 2 from those .* at least 3", _two_sets((0, 2, 3, 4), (1, 2, 3, 4), minus=1), _CLOSE_SETS,
+        r"differ by 2 from those .* at least 3", _two_sets((0, 2, 3, 4), (1, 2, 3, 4), minus=1), CLOSE_SETS,
     ),
     Attack(
         "series", _COORDINATOR, "opens one model over three sets, pairwise far apart, that add up to one client",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from bench.markdown import measured, table
+from bench.records import Part, Row
 
 __all__ = ["attacks_page"]
 
-Row = dict[str, Any]
 
-
-def attacks_page(part: dict[str, Any]) -> str:
+def attacks_page(part: Part) -> str:
     """One page; `part` as `bench.attacks` stores it."""
     rows: dict[str, Row] = part["rows"]
     caught = {name: row for name, row in rows.items() if row["by"] != "nobody"}
@@ -19,7 +18,7 @@ def attacks_page(part: dict[str, Any]) -> str:
     lines = [
         "# Attacks: caught / tried",
         "",
-        *(f"Measured: {line}." for line in part["environment"]),
+        *measured(part["environment"]),
         "",
         f"{sum(row['caught'] for row in caught.values())} of {len(caught)} attacks were caught that are said to be; "
         f"{len(open_ones)} more are known to work, and are listed with the document that says so. {len(falsified)} of "
@@ -36,7 +35,7 @@ def attacks_page(part: dict[str, Any]) -> str:
         "",
         "## Caught",
         "",
-        *_table(
+        *table(
             ["name", "attacker", "what it tries", "caught by", "the sentence", "with which check removed: gains what"],
             [
                 [name, row["attacker"], row["tries"], row["by"], row["sentence"], _removed(row)]
@@ -46,7 +45,7 @@ def attacks_page(part: dict[str, Any]) -> str:
         "",
         "## Not protected",
         "",
-        *_table(
+        *table(
             ["name", "attacker", "what it tries", "gains", "said where", "in these words"],
             [
                 [name, row["attacker"], row["tries"], row["gained"], row["document"], row["sentence"]]
@@ -63,8 +62,3 @@ def attacks_page(part: dict[str, Any]) -> str:
 
 def _removed(row: Row) -> str:
     return "not tried" if row["check"] is None else f"{row['check']}: {row['without']}"
-
-
-def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
-    cells = ([str(cell).replace("|", "\\|") for cell in row] for row in (header, ["---"] * len(header), *rows))
-    return ["| " + " | ".join(row) + " |" for row in cells]

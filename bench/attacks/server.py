@@ -6,6 +6,7 @@ What a message holds is read with the keys of all parties, which no attacker has
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.attacks.openings import VICTIM
+from bench.attacks.attack import VICTIM, Outcome
 from bench.attacks.stage import CLIENTS, N_MIN, Stage
 from bench.small_run import small_config, small_task
 from fl_core.adapters import attach_adapter, flat_adapter, load_flat_adapter
@@ -33,7 +34,7 @@ from secagg.party.keys import load_party_keys
 from secagg.randomness import Keystream
 from secagg.sharing import combine, expand
 
-__all__ = ["Server", "cancelling_task", "configuration"]
+__all__ = ["Server", "cancelling_task", "configuration", "refused"]
 
 
 def configuration(noise: float | None = 4.0, **sections: Any) -> RunConfig:
@@ -60,33 +61,29 @@ class Server:
     def __init__(
         self, stage: Stage, config: RunConfig, build: Callable[[RunConfig], FederatedTask] = small_task
     ) -> None:
-        self.stage, self.config, self._build = stage, config, build
+        self.stage, self.config = stage, config
         self.task = build(config)
         self.initial = flat_adapter(self.task.model)
         self.plan: PrivacyPlan = plan_privacy(config, len(self.initial), max(self.task.records, CLIENTS))
-        self.node = self.node_of(VICTIM)
-        self.terms = self.node.answer(HELLO, {})["terms"]
+        own = ClientSettings(config, stage.folder / "parties.yaml", stage.folder, (VICTIM,))
+        self._node = ClientNode(own, build)
+        self.terms = self._node.answer(HELLO, {})["terms"]
 
-    def node_of(self, client: int) -> ClientNode:
-        """A client's node, as a SuperNode starts one for every message."""
-        folder = self.stage.folder
-        return ClientNode(ClientSettings(self.config, folder / "parties.yaml", folder, (client,)), self._build)
-
-    def ask(self, theta: Tensor | None = None, run: str = "", node: ClientNode | None = None, **more: Any) -> Any:
-        """What a client answers to a question about this adapter, by default the first, with whatever else."""
+    def ask(self, theta: Tensor | None = None, run: str = "", **more: Any) -> Any:
+        """What the client answers to a question about this adapter, by default the first, with whatever else."""
         data = (self.initial if theta is None else theta).numpy().astype("<f4").tobytes()
         facts: dict[str, Any] = {"terms": self.terms, "run": run or self.stage.new_run(), "round": 1, "attempt": 0}
         asked: dict[str, Any] = {"clients": [VICTIM], "theta": data, "clip_norm": 1.0}
-        return (node or self.node).answer(TRAIN, {**facts, **asked, **more})
+        return self._node.answer(TRAIN, {**facts, **asked, **more})
 
-    def spec(self, run: str, theta: Tensor | None = None, number: int = 1, attempt: int = 0) -> RoundSpec:
-        """The round as an honest server would describe it."""
+    def spec(self, run: str, theta: Tensor | None = None) -> RoundSpec:
+        """The first round as an honest server would describe it."""
         digest = broadcast_digest(frozen_digest(self.task.model), self.initial if theta is None else theta)
-        return spec_of(self.config, self.plan, run, number, attempt, digest)
+        return spec_of(self.config, self.plan, run, 1, 0, digest)
 
-    def message(self, answer: Mapping[str, Any], client: int = VICTIM) -> SealedMessage:
+    def message(self, answer: Mapping[str, Any]) -> SealedMessage:
         """The parts in an answer."""
-        return SealedMessage((client,), tuple(answer[f"{client}.{party}"] for party in range(self.stage.parties)))
+        return SealedMessage((VICTIM,), tuple(answer[f"{VICTIM}.{party}"] for party in range(self.stage.parties)))
 
     def with_own(self, spec: RoundSpec, answer: Mapping[str, Any]) -> list[SealedMessage]:
         """The client's message beside those of n_min clients of the server's own, which send zeros."""
@@ -114,6 +111,20 @@ class Server:
         part = cohort_contributions(self.task, start, [VICTIM], own, self.config, clip, Diagnostics())
         found: NDArray[np.int64] = part.totals[0]
         return found
+
+
+def refused(
+    question: Callable[[Server], Mapping[str, Any]], config: RunConfig | None = None
+) -> Callable[[Path], Outcome]:
+    """An attack of one question, which wins if it is answered with parts."""
+
+    def run(folder: Path) -> Outcome:
+        with Stage(folder) as stage:
+            server = Server(stage, config or configuration())
+            answer = server.ask(**question(server))
+            return Outcome("refused" not in answer, "an answer", (str(answer.get("refused", "")),))
+
+    return run
 
 
 def cancelling_task(config: RunConfig, data: int) -> FederatedTask:

@@ -23,9 +23,10 @@ import torch
 from bench.audit.faults import FAULTS, Fault
 from bench.audit.page import audit_page, draw_audit
 from bench.audit.rounds import CANARIES, CONFIDENCE, DELTA, Audited, CanaryRounds, Setting
+from bench.command import parser_of, say, seconds_left
 from bench.measure import environment
 from bench.noise.privacy_grid import BY, MECHANISMS, SCHEMES, TRUSTS, UNITS, refusal
-from bench.tables import Row, store
+from bench.records import Row, store
 from fl_core.privacy_plan import budget_view
 from secagg import SmpcAggregator
 from secagg.aggregator import Aggregator
@@ -118,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         for case in chosen:
             aggregator = parties if case.kind == "real parties" else None
             rows.append(audit_case(case, options.seed, options.trials, aggregator))
-            _show(rows, len(chosen), time.monotonic() - started)
+            _show(rows, len(chosen), started)
     only = f" --only {' '.join(options.only)}" if options.only else ""
     report = {
         "environment": [environment("cpu")],
@@ -164,12 +165,12 @@ def _words(setting: Setting) -> str:
     return f"{setting.mechanism} {setting.trust} {setting.unit} {backend} by-{setting.by} {setting.dropout} {gone}"
 
 
-def _show(rows: list[Row], all_rows: int, seconds: float) -> None:
+def _show(rows: list[Row], of: int, started: float) -> None:
     row = rows[-1]
     bad = [one for one in rows if not _held(one)]
-    left = seconds / len(rows) * (all_rows - len(rows))
+    left = seconds_left(started, len(rows), of)
     figures = f"claimed {row['claimed']:.2f}, bound {row['bound']:.2f}"
-    print(f"{len(rows)} of {all_rows}: {row['name']}: {figures}; {len(bad)} wrong, {left:.0f} s left", file=sys.stderr)
+    say(f"{len(rows)} of {of}: {row['name']}: {figures}; {len(bad)} wrong, {left:.0f} s left")
 
 
 def _held(row: Row) -> bool:
@@ -178,8 +179,7 @@ def _held(row: Row) -> bool:
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.audit", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for audit.json, audit.md and audit.png")
+    parser = parser_of("audit", __doc__, "audit.json, audit.md and audit.png")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="rows with all of these words")
     parser.add_argument("--seed", type=int, default=1, help="of the first trial; the next has the next one")
     parser.add_argument("--trials", type=int, default=5, help="of each row")

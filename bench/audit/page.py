@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from bench.tables import Row
+from bench.markdown import measured, table
+from bench.records import Part, Row
 from experiments.figures import COLOURS, pyplot
 
 __all__ = ["audit_page", "draw_audit"]
@@ -21,7 +20,7 @@ _LABELS = {
 }
 
 
-def audit_page(report: dict[str, Any]) -> str:
+def audit_page(report: Part) -> str:
     """One page of claims and bounds."""
     rows = report["rows"]
     honest = [row for row in rows if row["kind"] != "planted"]
@@ -29,7 +28,7 @@ def audit_page(report: dict[str, Any]) -> str:
     lines = [
         "# Privacy audit: bounds beside claims",
         "",
-        *(f"Measured: {line}." for line in report["environment"]),
+        *measured(report["environment"]),
         f"`{report['command']}`, {report['seconds']:.0f} s.",
         "",
         "A trial is a round of the real pipe (clipping to the grid, noise, shares, opening, ledger) whose protected "
@@ -49,7 +48,7 @@ def audit_page(report: dict[str, Any]) -> str:
         caught, tried = sum(row["caught"] for row in planted), sum(row["tried"] for row in planted)
         lines += ["## Planted faults", "", f"**Caught: {caught} of {tried}.** The ledger is not told of the fault.", ""]
         header = ["fault", "setting", "canaries", "claimed", "bound", "least bound", "caught"]
-        table = [
+        body = [
             [
                 row["fault"],
                 _setting(row),
@@ -61,7 +60,7 @@ def audit_page(report: dict[str, Any]) -> str:
             ]
             for row in planted
         ]
-        lines += [*_table(header, table), "", "![bounds against claims](audit.png)", ""]
+        lines += [*table(header, body), "", "![bounds against claims](audit.png)", ""]
     return "\n".join(lines)
 
 
@@ -95,7 +94,7 @@ def _honest(rows: list[Row]) -> list[str]:
         found.setdefault((row["kind"], *(row[key] for key in _SETTING)), {})[row["vanished"]] = row
     header = ["mechanism", "trust", "unit", "backend", "noise by", "drop-out scheme", "canaries", "view"]
     header += ["claimed", "bound", "ratio", "claimed, two vanished", "bound", "ratio"]
-    table = []
+    body = []
     for (kind, *setting), both in found.items():
         one = next(iter(both.values()))
         backend = setting[3] + {"real parties": " (real parties)", "two rounds": " (two rounds)"}.get(kind, "")
@@ -103,8 +102,8 @@ def _honest(rows: list[Row]) -> list[str]:
         for vanished in (0, 2):
             row = both.get(vanished)
             cells += ["", "", ""] if row is None else [f"{row[k]:.2f}" for k in ("claimed", "bound", "ratio")]
-        table.append(cells)
-    return _table(header, table)
+        body.append(cells)
+    return table(header, body)
 
 
 def _setting(row: Row) -> str:
@@ -114,7 +113,3 @@ def _setting(row: Row) -> str:
     if row["vanished"]:
         parts.append(f"{row['vanished']} of {row['clients']} clients vanished")
     return ", ".join(parts)
-
-
-def _table(header: list[str], rows: Iterable[list[Any]]) -> list[str]:
-    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]

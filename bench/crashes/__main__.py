@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import random
 import sys
 import tempfile
 import time
@@ -19,21 +17,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
+from bench.command import add_scratch, add_seed, parser_of, say, seconds_left
 from bench.crashes.disk import Disk, DiskMissing, why_no_disk
 from bench.crashes.faults import disk_full, disk_read_only, party_killed, power_cut, run_killed, worker_killed
 from bench.crashes.page import crashes_page, summary_of
 from bench.crashes.parties import Parties
 from bench.crashes.trials import Fault, Place, Trial, measure_reference, run_trial
+from bench.forks import warm_up
 from bench.measure import environment
-from bench.small_run import small_config, small_task
-from bench.tables import load, store
-from experiments.figures import pyplot
-from fl_core.adapters import flat_adapter
-from fl_core.privacy_plan import plan_privacy
+from bench.records import load_by_name, store
+from bench.small_run import small_config
 
-__all__ = ["KINDS", "main", "try_kind", "warm_up"]
+__all__ = ["KINDS", "main"]
 
 KINDS = ("run", "party", "worker", "disk-full", "disk-readonly", "power-cut")
 _DISKS: dict[str, Callable[[Disk], Fault]] = {
@@ -41,24 +36,6 @@ _DISKS: dict[str, Callable[[Disk], Fault]] = {
     "disk-readonly": disk_read_only,
     "power-cut": power_cut,
 }
-
-
-def warm_up() -> None:
-    """Load what every life needs, and fill its caches. No gradient is computed: threads would not outlive a fork."""
-    torch.set_num_threads(1)
-    import dp_accounting.pld.pld_privacy_accountant  # noqa: F401
-    from torch.utils.tensorboard import SummaryWriter  # noqa: F401
-
-    config = small_config()
-    task = small_task(config)
-    plan_privacy(config, len(flat_adapter(task.model)), task.records)
-    plt = pyplot()
-    figure, axes = plt.subplots()
-    axes.plot([0, 1], label="fonts")
-    axes.legend()
-    with open(os.devnull, "wb") as nowhere:
-        figure.savefig(nowhere, format="png")
-    plt.close(figure)
 
 
 @contextlib.contextmanager
@@ -114,8 +91,9 @@ def try_kind(
             done += len(trial.faults)
             keep(trials)
             if trial.violations:
-                print(f"{trial.seed}: {trial.faults[-1:]}: {trial.violations}", file=sys.stderr, flush=True)
-            _show(kind, done, tries, sum(bool(t.violations) for t in trials), time.monotonic() - started)
+                say(f"{trial.seed}: {trial.faults[-1:]}: {trial.violations}")
+            broken, left = sum(bool(t.violations) for t in trials), seconds_left(started, done, tries)
+            say(f"{kind}: {done} of {tries} faults, {broken} runs broken, {left:.0f} s left")
             if only is not None or len(trials) > 4 * tries:
                 break
     return trials
@@ -126,9 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "crashes.json"
-    part = load(path)
-    if isinstance(part["rows"], list):
-        part["rows"] = {}
+    part = load_by_name(path)
     warm_up()
     part["environment"] = [environment("cpu")]
     failed = False
@@ -148,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
                     raise DiskMissing(why)
                 try_kind(kind, options.tries, options.seed, Path(scratch).resolve(), options.only, keep)
             except DiskMissing as missing:
-                print(f"{kind}: not run: {missing}", file=sys.stderr)
+                say(f"{kind}: not run: {missing}")
                 part["rows"][kind] = {"not_run": str(missing)}
             else:
                 failed |= bool(part["rows"][kind]["violations"])
@@ -157,19 +133,13 @@ def main(arguments: list[str] | None = None) -> int:
     return int(failed)
 
 
-def _show(kind: str, done: int, tries: int, broken: int, seconds: float) -> None:
-    left = seconds / max(done, 1) * (tries - done)
-    print(f"{kind}: {done} of {tries} faults, {broken} runs broken, {left:.0f} s left", file=sys.stderr, flush=True)
-
-
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.crashes", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for crashes.json and crashes.md")
+    parser = parser_of("crashes", __doc__, "crashes.json and crashes.md")
     parser.add_argument("--tries", type=int, default=40, help="faults of each kind")
-    parser.add_argument("--seed", default=str(random.SystemRandom().randrange(10**6)), help="of all that is drawn")
+    add_seed(parser)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
     parser.add_argument("--only", help="repeat the one trial of this seed, of the one kind that is named")
-    parser.add_argument("--scratch", type=Path, help="folder for runs (default: the system's temporary one)")
+    add_scratch(parser)
     return parser
 
 

@@ -19,7 +19,7 @@ from bench.crashes.hooks import POINTS, Kill
 from bench.crashes.parties import Parties
 from bench.crashes.trials import LIMIT_S, Fault, Reference
 from bench.crashes.victim import Victim
-from bench.rounds.process import descendants
+from bench.processes import descendants
 
 __all__ = ["aimed", "disk_full", "disk_read_only", "party_killed", "power_cut", "run_killed", "worker_killed"]
 
@@ -28,26 +28,20 @@ _ONCE = ("config", "adapter", "summary")
 Hits = list[dict[str, Any]]
 
 
-def aimed(draw: random.Random, points: tuple[str, ...] = POINTS) -> Kill:
+def aimed(draw: random.Random) -> Kill:
     """A point at which a life ends itself."""
-    ends = [point for point in points if point.partition(" ")[2] in _ONCE]
-    rounds = [point for point in points if point not in ends]
-    point = draw.choice(ends if ends and (not rounds or draw.random() < 0.2) else rounds)
-    number = 1 if point.partition(" ")[2] in _ONCE else draw.randint(1, 6)
+    ends = [point for point in POINTS if point.partition(" ")[2] in _ONCE]
+    rounds = [point for point in POINTS if point not in ends]
+    point = draw.choice(ends if draw.random() < 0.2 else rounds)
+    number = 1 if point in ends else draw.randint(1, 6)
     return Kill(point, number, draw.choice(("before", "after", "torn") if "fsync" in point else ("before", "after")))
 
 
-def run_killed(points: tuple[str, ...] = POINTS, share_aimed: float = 0.5, rivals: float = 0.15) -> Fault:
-    """SIGKILL to the run itself.
-
-    Args:
-        points: where to aim.
-        share_aimed: of the kills; the others come at random times.
-        rivals: share of lives in which a second process is tried.
-    """
+def run_killed() -> Fault:
+    """SIGKILL to the run itself; in some of its lives a second process is tried."""
 
     def kill(draw: random.Random) -> Kill | None:
-        return aimed(draw, points) if draw.random() < share_aimed else None
+        return aimed(draw) if draw.random() < 0.5 else None
 
     def hit(victim: Victim, reference: Reference, draw: random.Random) -> Hits:
         chosen = victim.life.kill
@@ -62,7 +56,7 @@ def run_killed(points: tuple[str, ...] = POINTS, share_aimed: float = 0.5, rival
         victim.wait(LIMIT_S)
         return [when] if victim.killed else []
 
-    return Fault("run", hit, kill, most=6, rivals=rivals)
+    return Fault("run", hit, kill, most=6, rivals=0.15)
 
 
 def worker_killed() -> Fault:

@@ -41,19 +41,15 @@ class Kill:
     """When a life is ended.
 
     Attributes:
-        point: one of `POINTS`, at which the process kills itself; empty: it is killed from outside.
+        point: one of `POINTS`, at which the process kills itself, or "journal", of a party.
         number: at which call of the point, from 1.
         how: `before` or `after` the call; `torn`: before an fsync, with half of what is not yet synced cut off, as a
             power cut may leave it.
-        clock: `start` or `rounds`: whether the seconds count from the fork or from the first round.
-        after_s: seconds.
     """
 
-    point: str = ""
+    point: str
     number: int = 1
     how: str = "before"
-    clock: str = "start"
-    after_s: float = 0.0
 
 
 def watch_run(marks: mmap.mmap, begun: int, say: Callable[..., None], reach: Callable[[str], None]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
-from bench.tables import Row
+from bench.markdown import measured, table
+from bench.records import Part, Row
 
 __all__ = ["FAULTS", "crashes_page", "summary_of"]
 
@@ -56,12 +56,12 @@ def summary_of(trials: list[Row]) -> Row:
     }
 
 
-def crashes_page(part: dict[str, Any]) -> str:
+def crashes_page(part: Part) -> str:
     """One page of what was tried and what held."""
     lines = [
         "# Crashes: survived / tried",
         "",
-        *(f"Measured: {line}." for line in part["environment"]),
+        *measured(part["environment"]),
         "",
         "Each run has ten rounds of a small task in test mode, and is hit by one to six faults, each in another "
         "process of it; half of the kills of runs and parties are aimed at a point between two system calls, the "
@@ -87,7 +87,7 @@ def crashes_page(part: dict[str, Any]) -> str:
         for kind, row in part["rows"].items()
         if "not_run" not in row
     ]  # fmt: skip
-    lines += [*_table(header, rows), ""]
+    lines += [*table(header, rows), ""]
     lines += [f"* {FAULTS[k]}: `{row['command']}`" for k, row in part["rows"].items() if "command" in row]
     lines += [f"* Not run: {FAULTS[k]}: {row['not_run']}." for k, row in part["rows"].items() if "not_run" in row]
     where = [
@@ -95,7 +95,7 @@ def crashes_page(part: dict[str, Any]) -> str:
         for kind, row in part["rows"].items()
         if "not_run" not in row
     ]
-    lines += ["", "## Where they hit", "", *_table(["fault", *_WHERE.values()], where), ""]
+    lines += ["", "## Where they hit", "", *table(["fault", *_WHERE.values()], where), ""]
     broken = [
         f"* {kind}, seed `{found['seed']}`, {found['fault']}: {found['what']}"
         for kind, row in part["rows"].items()
@@ -104,7 +104,3 @@ def crashes_page(part: dict[str, Any]) -> str:
     if broken:
         lines += ["## What did not hold", "", *broken, ""]
     return "\n".join(lines)
-
-
-def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
-    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Self
 
 import secagg.party.state  # noqa: F401 (imports CrypTen, once for all forks)
 from bench.crashes.hooks import Kill
-from bench.crashes.victim import die_with_parent
+from bench.forks import die_with_parent
 from secagg.party.daemon import run_daemon
 from secagg.party.journal import Journal
 from secagg.party.keys import create_deployment

@@ -34,13 +34,11 @@ class Reference:
 
     Attributes:
         ending: what it left.
-        starts_s: from the fork to the first round.
         rounds_s: of all rounds.
         total_s: of the whole life.
     """
 
     ending: Ending
-    starts_s: float
     rounds_s: float
     total_s: float
 
@@ -72,11 +70,6 @@ class Trial:
     repeated: int = 0
     rivals: int = 0
     torn: int = 0
-
-    @property
-    def survived(self) -> int:
-        """Faults after which everything held."""
-        return sum(not fault["violations"] for fault in self.faults)
 
 
 @dataclass(frozen=True)
@@ -115,7 +108,7 @@ class Fault:
     Attributes:
         name: for tables.
         hit: does it to a life that has just been started, and returns once that has ended, or is about to: what was
-            done and where (`point`, `phase`, ...), or None if the life ended first.
+            done and where (`point`, `phase`, ...), each time; nothing if the life ended first.
         kill: chooses at which point a life ends itself, if it does.
         mend: undoes it before the folder is looked at.
         sentences: what a life may say when it ends because of it; empty: it must not end by itself.
@@ -150,7 +143,7 @@ def measure_reference(place: Place) -> Reference:
     total = time.monotonic() - victim.started
     if [line["how"] for line in read_log(place.log, "ended")] != ["finished"] or victim.rounds_began is None:
         raise RuntimeError(f"the uninterrupted run failed: {place.log.read_text()[-2000:]}")
-    return Reference(Ending.of(place.folder), victim.rounds_began, (ends or total) - victim.rounds_began, total)
+    return Reference(Ending.of(place.folder), (ends or total) - victim.rounds_began, total)
 
 
 def run_trial(fault: Fault, place: Place, reference: Reference, seed: str) -> Trial:

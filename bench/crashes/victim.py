@@ -7,7 +7,6 @@ product is changed: functions are wrapped in the forked process only, to observe
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import mmap
@@ -24,13 +23,14 @@ from typing import Any, NoReturn
 import torch
 
 from bench.crashes.hooks import PHASES, Kill, watch_files, watch_run
+from bench.forks import die_with_parent
 from bench.small_run import small_task
 from experiments import runs
 from fl_core.config import RunConfig
 from fl_core.round_report import RoundReport
 from secagg.errors import SottoError
 
-__all__ = ["Life", "Victim", "die_with_parent", "start"]
+__all__ = ["Life", "Victim", "start"]
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,6 @@ def start(life: Life) -> Victim:
             os._exit(70)
     os.close(write)
     return Victim(life, pid, os.pidfd_open(pid), read, marks)
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when the one that forked it is gone."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() == 1:
-        os._exit(70)
 
 
 def _readable(descriptor: int, seconds: float) -> bool:

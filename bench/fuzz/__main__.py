@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import sys
 import tempfile
 import time
@@ -21,12 +20,13 @@ from typing import Any
 
 import torch
 
+from bench.command import add_scratch, add_seed, parser_of, say, seconds_left
 from bench.fuzz.children import Tally, case_of, try_surface
 from bench.fuzz.oracle import Meter, Surface, try_one
 from bench.fuzz.page import fuzz_page
-from bench.fuzz.surfaces import adapters, configs, data, ledgers, messages, models, party_files, run_files
+from bench.fuzz.surfaces import adapters, configs, data, flower_node, ledgers, messages, models, party_files, run_files
 from bench.measure import environment
-from bench.tables import load, store
+from bench.records import load_by_name, store
 
 __all__ = ["SURFACES", "main"]
 
@@ -36,7 +36,7 @@ SURFACES: dict[str, Callable[[Path], Surface]] = {
     "specs": messages.specs,
     "frames": messages.frames,
     "party": messages.party_frames,
-    "flower": adapters.node_questions,
+    "flower": flower_node.node_questions,
     "deployment": party_files.deployment_file,
     "cards": party_files.card_files,
     "roster": party_files.roster_file,
@@ -77,9 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _repeat(options.only, options.scratch)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "fuzz.json"
-    part = load(path)
-    if isinstance(part["rows"], list):
-        part["rows"] = {}
+    part = load_by_name(path)
     part["environment"] = [environment("cpu")]
     failed = False
     for name in options.surfaces:
@@ -125,21 +123,20 @@ def _keep_inputs(surface: Surface, tally: Tally, folder: Path) -> None:
 
 def _shown(name: str, tries: int, started: float) -> Callable[[Tally], None]:
     def show(tally: Tally) -> None:
-        left = (time.monotonic() - started) / max(tally.tried, 1) * (tries - tally.tried)
-        line = f"{name}: {tally.tried} of {tries} tries, {len(tally.violations)} violations, {left:.0f} s left"
-        print(line, file=sys.stderr, flush=True)
+        left = seconds_left(started, tally.tried, tries)
+        say(f"{name}: {tally.tried} of {tries} tries, {len(tally.violations)} violations, {left:.0f} s left")
 
     return show
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.fuzz", description=(__doc__ or "").partition("\n")[0])
+    parser = parser_of("fuzz", __doc__)
     parser.add_argument("--out", type=Path, default=Path(os.curdir), help="folder for fuzz.json and fuzz.md")
     parser.add_argument("--tries", type=float, default=1.0, help="1: every surface's own number, 0.01: a hundredth")
-    parser.add_argument("--seed", default=str(random.SystemRandom().randrange(10**6)), help="of all that is drawn")
+    add_seed(parser)
     parser.add_argument("--surfaces", nargs="+", choices=SURFACES, default=list(SURFACES), help="default: all")
     parser.add_argument("--only", metavar="SEED", help="repeat the one try of this seed")
-    parser.add_argument("--scratch", type=Path, help="folder for files (default: the system's temporary one)")
+    add_scratch(parser, "files")
     return parser
 
 

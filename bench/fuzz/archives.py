@@ -14,11 +14,15 @@ import struct
 import zipfile
 import zlib
 
-from bench.fuzz.values import changed, json_text
+from bench.fuzz.values import changed, encoded, json_text
 
 __all__ = ["gzip_bomb", "npz_changed", "tensors_changed"]
 
 _BOMB_BYTES = 300 * 2**20
+# In the place of a tensor's type, shape or offsets.
+_LIES = (
+    "F64", "F16", "I64", "BOOL", "F8_E4M3", "U8", [1], [0], [], [2**32, 2**32], [-1], [0, 0], [0, 2**63], [1, 1],
+)  # fmt: skip
 
 
 def tensors_changed(rng: random.Random, file: bytes) -> bytes:
@@ -34,27 +38,10 @@ def tensors_changed(rng: random.Random, file: bytes) -> bytes:
     elif rng.random() < 0.5:
         name = rng.choice([name for name in header if name != "__metadata__"])
         entry = header[name]
-        entry[rng.choice(["dtype", "shape", "data_offsets"])] = rng.choice(
-            [
-                "F64",
-                "F16",
-                "I64",
-                "BOOL",
-                "F8_E4M3",
-                "U8",
-                [1],
-                [0],
-                [],
-                [2**32, 2**32],
-                [-1],
-                [0, 0],
-                [0, 2**63],
-                [1, 1],
-            ]
-        )
+        entry[rng.choice(["dtype", "shape", "data_offsets"])] = rng.choice(_LIES)
     else:
         header = changed(rng, header)
-    text = json_text(header).encode("utf-8", "surrogatepass")
+    text = encoded(json_text(header))
     return struct.pack("<Q", len(text)) + text + body
 
 

@@ -47,7 +47,6 @@ class Surface:
     """One reader of the product, and inputs for it.
 
     Attributes:
-        name: of the surface, for the command line.
         what: in words, for the table.
         draw: an input: bytes, or what `read` takes.
         read: has the product read an input; gives what it accepted.
@@ -58,7 +57,6 @@ class Surface:
         limits: of a try.
     """
 
-    name: str
     what: str
     draw: Callable[[random.Random], Any]
     read: Callable[[Any], Any]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from bench.markdown import measured, table
+from bench.records import Part
 
 __all__ = ["fuzz_page"]
 
 
-def fuzz_page(part: dict[str, Any]) -> str:
+def fuzz_page(part: Part) -> str:
     """One page of what was tried and what came of it."""
     rows = part["rows"]
     tried = sum(row["tried"] for row in rows.values())
@@ -15,7 +16,7 @@ def fuzz_page(part: dict[str, Any]) -> str:
     lines = [
         "# Fuzzing: what reaches Sotto from outside",
         "",
-        *(f"Measured: {line}." for line in part["environment"]),
+        *measured(part["environment"]),
         "",
         f"{tried:,} inputs, {broken} violations. An input is a good one with bytes flipped, cut, spliced or repeated, "
         "random bytes, or a good document with one or two things wrong (a value of another kind or size, a key renamed "
@@ -26,7 +27,7 @@ def fuzz_page(part: dict[str, Any]) -> str:
         "64 MiB of memory above the input (posts, bases and adapters: what their libraries need, see the JSON), or no "
         "end within 30 s.",
         "",
-        *_table(
+        *table(
             ["surface", "tried", "refused in a sentence", "accepted", "violations", "peak memory", "slowest"],
             [
                 [
@@ -42,7 +43,3 @@ def fuzz_page(part: dict[str, Any]) -> str:
     ]  # fmt: skip
     found = [f"* seed `{v['seed']}`: {v['what']}" for row in rows.values() for v in row["violations"]]
     return "\n".join([*lines, "## Violations", "", *found, ""] if found else lines)
-
-
-def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
-    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import copy
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["ODD", "Raw", "changed", "json_text", "yaml_text"]
+__all__ = ["ODD", "changed", "encoded", "json_text", "odd_json", "odd_yaml"]
 
 
 class Raw(str):
@@ -66,6 +67,21 @@ def _change(rng: random.Random, holder: Any, key: Any, places: list[tuple[Any, A
         holder.insert(key, copy.deepcopy(holder[key]))
     else:
         holder[key] = [holder[key]] if rng.random() < 0.5 else {str(key): holder[key]}
+
+
+def odd_json(document: Any) -> Callable[[random.Random], bytes]:
+    """What makes JSON of a document with one or two things wrong."""
+    return lambda rng: encoded(json_text(changed(rng, document)))
+
+
+def odd_yaml(*documents: Any) -> Callable[[random.Random], bytes]:
+    """What makes YAML of one of these documents with one thing wrong."""
+    return lambda rng: encoded(_yaml_text(rng, documents[0] if len(documents) == 1 else rng.choice(documents)))
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8, half a surrogate pair as it is."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def json_text(value: Any) -> str:
@@ -134,7 +150,7 @@ _YAML = (
 )
 
 
-def yaml_text(rng: random.Random, value: Any) -> str:
+def _yaml_text(rng: random.Random, value: Any) -> str:
     """YAML of a document with one thing wrong: in a value, or in what only YAML has."""
     how = rng.random()
     if how < 0.75:

@@ -8,22 +8,23 @@ Every section has a share of the time and is written when it ends. `--device cpu
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench import gaussian_tails, tables
+from bench import gaussian_tails
+from bench.command import parser_of, say
 from bench.gpu import checks
+from bench.gpu.page import gpu_page
 from bench.lora_step.methods import OPACUS, has_opacus, stage_methods, step_methods
 from bench.lora_step.shapes import DISTILGPT2, GRID, LLAMA_8B, TINY, Cell, Shape
 from bench.measure import Operations, device_events, environment, kernel_seconds, round_robin
+from bench.records import store
 from kernels.gaussian import gaussian_noise
 from kernels.lora_grad import lora_pair_grads
 
@@ -180,17 +181,16 @@ SECTIONS: dict[str, tuple[Section, float]] = {
 }
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Command line; exit code 1 if a correctness check fails."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
+    parser = parser_of("gpu", __doc__, "gpu.json and gpu.md")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="a tiny model and few cells")
-    parser.add_argument("--seconds", type=float, default=440.0)
-    parser.add_argument("--only", nargs="+", choices=tuple(SECTIONS))
-    options = parser.parse_args()
+    parser.add_argument("--seconds", type=float, default=440.0, help="for all sections together")
+    parser.add_argument("--only", nargs="+", choices=tuple(SECTIONS), help="sections (default: all)")
+    options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
-        print("no CUDA device here; --device cpu --quick runs the script without one", file=sys.stderr)
+        say("no CUDA device here; --device cpu --quick runs the script without one")
         return 2
     warnings.filterwarnings("ignore")
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -201,15 +201,14 @@ def main() -> int:
         section, share = SECTIONS[name]
         bench.within(share)
         started = time.perf_counter()
-        print(f"{name} ...", end="", file=sys.stderr, flush=True)
+        say(name)
         try:
             report[name] = section(bench)
         except Exception as error:
             report[name] = {"error": f"{type(error).__name__}: {error}"[:500]}
         report["seconds"][name] = time.perf_counter() - started
-        print(f" {report['seconds'][name]:.0f} s", file=sys.stderr, flush=True)
-        tables.store(options.out / "gpu.json", report)
-    (options.out / "gpu.md").write_text(tables.gpu_page(report))
+        store(options.out / "gpu.json", report)
+    (options.out / "gpu.md").write_text(gpu_page(report))
     found = report.get("correctness", [])
     return int(not isinstance(found, list) or any(not check["holds"] for check in found))
 

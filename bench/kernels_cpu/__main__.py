@@ -7,19 +7,21 @@ chooses cells, `--quick` takes a tiny model.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench import tables
-from bench.lora_step.methods import OPACUS, STEPS, has_opacus, plain_losses, stage_methods, step_methods
+from bench.command import parser_of, say
+from bench.kernels_cpu.figure import plot
+from bench.kernels_cpu.page import page
+from bench.lora_step.memory import memory_of
+from bench.lora_step.methods import OPACUS, known_steps, plain_losses, stage_methods, step_methods
 from bench.lora_step.shapes import DISTILGPT2, GRID, TINY, Cell, Shape, cell_of, lora_model, token_ids
-from bench.measure import Operations, environment, memory_of, round_robin
+from bench.measure import Operations, environment, round_robin
+from bench.records import add_environment, load, store
 from fl_core.adapters import trainable_parameters
 
 PARTS = ("stage", "operations", "memory", "step")
@@ -70,37 +72,29 @@ def memory(shape: Shape, cell: Cell, limit_s: float) -> dict[str, Any]:
     return {name: memory_of(name, cell) for name in names if name != "sotto plain loss"}
 
 
-def known_steps() -> tuple[str, ...]:
-    """Methods whose packages are installed; the non-private one first, as the peer of ratios."""
-    return tuple(name for name in STEPS if name not in OPACUS or has_opacus())
-
-
 def run(part: str, shape: Shape, cells: list[Cell], out: Path, limit_s: float) -> None:
     """Measure what is missing of one part, writing after every cell."""
     measure = {"stage": stage, "operations": operations, "memory": memory, "step": step}[part]
     path = out / f"{part}.json"
-    done = tables.load(path)
+    done = load(path)
     where = environment("cpu")
     for index, cell in enumerate(cells):
         if any(all(row[k] == v for k, v in cell.row.items()) for row in done["rows"]):
             continue
-        started = time.perf_counter()
-        print(f"{part} {index + 1}/{len(cells)}: {cell}", end="", file=sys.stderr, flush=True)
+        say(f"{part} {index + 1}/{len(cells)}: {cell}")
         done["rows"].append(cell.row | {"methods": measure(shape, cell, limit_s)})
-        done["environment"] = sorted({*done["environment"], where})
-        tables.store(path, done)
-        print(f"  {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+        add_environment(done, where)
+        store(path, done)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=(*PARTS, "all", "draw"), default="all")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--cells", nargs="+", type=cell_of)
+    parser = parser_of("kernels_cpu", __doc__, "PART.json, table.md and plot.png")
+    parser.add_argument("--part", choices=(*PARTS, "all", "draw"), default="all", help="draw: measure nothing")
+    parser.add_argument("--cells", nargs="+", type=cell_of, metavar="B,T,r,TARGETS", help="default: the grid")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds a cell")
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="a tiny model and few cells")
+    options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore")
     torch.set_num_threads(2)
     shape = TINY if options.quick else DISTILGPT2
@@ -115,9 +109,9 @@ def main() -> int:
         if options.quick and part == "memory":
             continue  # its processes build the whole model
         run(part, shape, options.cells or (QUICK_CELLS if options.quick else chosen[part]), options.out, options.limit)
-    parts = {part: tables.load(options.out / f"{part}.json") for part in PARTS}
-    (options.out / "table.md").write_text(tables.page(parts))
-    tables.plot(parts, options.out / "plot.png")
+    parts = {part: load(options.out / f"{part}.json") for part in PARTS}
+    (options.out / "table.md").write_text(page(parts))
+    plot(parts, options.out / "plot.png")
     return 0
 
 

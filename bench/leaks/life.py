@@ -20,9 +20,10 @@ from typing import Any, NoReturn
 
 import torch
 
-from bench.crashes.victim import die_with_parent
+from bench.forks import die_with_parent
 from bench.leaks.watch import CHILDREN, VAULT, watch
 from bench.places import ROOT
+from bench.processes import descendants
 
 __all__ = ["Life", "Scene"]
 
@@ -242,7 +243,7 @@ class Life:
                     continue  # it was there for a moment
 
     def _read_processes(self) -> None:
-        for pid in _family(self._pid):
+        for pid in descendants(self._pid):
             for name in ("cmdline", "environ"):
                 try:
                     content = Path(f"/proc/{pid}/{name}").read_bytes()
@@ -259,16 +260,3 @@ class Life:
             line = next((line for line in limits.splitlines() if line.startswith("Max core")), "")
             if line:
                 self.core_limits[pid] = " ".join(line.split()[4:6])
-
-
-def _family(pid: int) -> list[int]:
-    """A process and all below it."""
-    found = [pid]
-    for parent in found:
-        try:
-            for thread in os.listdir(f"/proc/{parent}/task"):
-                below = Path(f"/proc/{parent}/task/{thread}/children").read_text()
-                found += [int(word) for word in below.split()]
-        except OSError:
-            continue
-    return found

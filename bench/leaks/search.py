@@ -88,11 +88,6 @@ class Index:
         self._starts = np.array(sorted(self._by_start), dtype=np.uint64)
         self._likely[(self._starts & np.uint64(2**16 - 1)).astype(np.int64)] = True
 
-    @property
-    def size(self) -> int:
-        """How many patterns there are."""
-        return sum(map(len, self._by_start.values()))
-
     def search(self, content: bytes, place: str) -> list[Found]:
         """One find for every kind and encoding that the content shows."""
         starts, likely = self._starts, self._likely

@@ -22,7 +22,7 @@ from fl_core.causal_lm import CausalLmLoss
 from fl_core.lora_layers import fused_lora
 from kernels import GaussianNoise, GradientBuffer
 
-__all__ = ["OPACUS", "STEPS", "has_opacus", "stage_methods", "step_methods"]
+__all__ = ["OPACUS", "STEPS", "has_opacus", "known_steps", "plain_losses", "stage_methods", "step_methods"]
 
 CLIP_NORM = 1.0
 NOISE = 1.0
@@ -38,6 +38,11 @@ def has_opacus() -> bool:
     except ImportError:
         return False
     return True
+
+
+def known_steps() -> tuple[str, ...]:
+    """Those of `STEPS` whose packages are installed; the non-private one first, as the peer of ratios."""
+    return tuple(name for name in STEPS if name not in OPACUS or has_opacus())
 
 
 def stage_methods(shape: Shape, cell: Cell, device: str = "cpu") -> dict[str, Callable[[], object]]:

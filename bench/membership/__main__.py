@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from bench.command import parser_of, say, seconds_left
 from bench.measure import environment
 from bench.membership.figure import draw
 from bench.membership.page import membership_page
@@ -32,7 +33,7 @@ from bench.membership.runs import (
     released_losses,
     train,
 )
-from bench.tables import store
+from bench.records import store
 from experiments.display import RoundProgress
 from fl_core.privacy.ledger import read_ledger
 from secagg.errors import SottoError
@@ -87,8 +88,8 @@ def measure(design: Design, arms: Sequence[Arm], seeds: Sequence[int], out: Path
             contents = read_ledger(folder / "ledger.jsonl")
             found[arm.name].append(Repetition(seed, candidates, before, after, summary, contents))
             done += 1
-            left = (time.monotonic() - started) / done * (len(seeds) * len(arms) - done)
-            print(f"membership: {done} runs done, about {left / 60:.0f} minutes left", file=sys.stderr, flush=True)
+            left = seconds_left(started, done, len(seeds) * len(arms))
+            say(f"membership: {done} runs done, about {left / 60:.0f} minutes left")
     rows = {arm.name: row_of(arm, found[arm.name]) for arm in arms}
     nulls: dict[str, Any] = {}
     for arm in arms:
@@ -116,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         part = measure(DESIGN, arms, options.seeds, options.out)
     except SottoError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 2
     for row in [*part["rows"].values(), *part["nulls"].values(), *part["controls"].values()]:
         row["command"] = command
@@ -132,13 +133,12 @@ def report(part: dict[str, Any], out: Path, command: str) -> int:
     path.with_suffix(".md").write_text(membership_page(part))
     broken = [f"{name}: {what}" for name, row in (part["rows"] | part["nulls"]).items() for what in row["violations"]]
     for what in broken:
-        print(what, file=sys.stderr)
+        say(what)
     return int(bool(broken))
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.membership", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for results, and for runs to go on with")
+    parser = parser_of("membership", __doc__, "results, and for runs to go on with")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one repetition of every arm each")
     names = [arm.name for arm in ARMS]
     parser.add_argument("--arms", nargs="+", choices=names, default=names, help="default: all")

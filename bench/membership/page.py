@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from bench.tables import Row
+from bench.markdown import measured, table
+from bench.records import Part, Row
 
 __all__ = ["LABELS", "label", "membership_page"]
 
@@ -26,13 +26,13 @@ def label(name: str, row: Row) -> str:
     return LABELS.get(name, f"{name}, {_UNITS[row['unit']]}")
 
 
-def membership_page(part: dict[str, Any]) -> str:
+def membership_page(part: Part) -> str:
     """One page: how it was done, the attacks, the bounds, the null, the limits."""
     rows = part["rows"]
     lines = [
         "# Membership inference: a loss attack",
         "",
-        *(f"Measured: {line}." for line in part["environment"]),
+        *measured(part["environment"]),
         "",
         f"`{part['command']}`",
         "",
@@ -46,7 +46,7 @@ def membership_page(part: dict[str, Any]) -> str:
         "lower, the rather a member). A user's score is the mean over the user's sequences. In brackets: 95 %, "
         "bootstrap over users. Shown: the epsilon that a Gaussian mechanism with such guesses has at least (95 %).",
         "",
-        *_table(
+        *table(
             [
                 "coins by", "arm", "attack on", "attack", "AUC", "members found at 1 % false alarms", "at 0.1 %",
                 "ε shown",
@@ -59,7 +59,7 @@ def membership_page(part: dict[str, Any]) -> str:
         "Accuracy of the next word and perplexity of a token are on posts of other users, who are no candidates; "
         "losses are nats a token.",
         "",
-        *_table(
+        *table(
             [
                 "coins by", "arm", "learning rate", "accuracy (untuned)", "perplexity (untuned)",
                 "loss of members (untuned)", "loss of non-members (untuned)",
@@ -73,7 +73,7 @@ def membership_page(part: dict[str, Any]) -> str:
         "that epsilon at that delta. Allowed by the ledger: the least of the bounds at every delta that the run's "
         "ledger gives, which is tighter.",
         "",
-        *_table(
+        *table(
             [
                 "coins by", "arm", "ε claimed", "ε in the ledger", "δ", "noise multiplier", "best guess, calibrated",
                 "allowed by the ledger", "allowed by the claim", "checks", "exceeded",
@@ -83,7 +83,7 @@ def membership_page(part: dict[str, Any]) -> str:
         "",
         "## Where there is nothing to find",
         "",
-        *_table(
+        *table(
             ["coins by", "attack", "AUC", "95 %", "99.9 % (0.5 must be inside)"],
             [
                 [
@@ -100,7 +100,7 @@ def membership_page(part: dict[str, Any]) -> str:
         "What the same checks say if a model that was trained without noise made the claim of an arm with it, ledger "
         "included: whether they could find it out.",
         "",
-        *_table(
+        *table(
             ["coins by", "trained", "claims", "caught", "by"],
             [
                 [
@@ -125,7 +125,7 @@ def membership_page(part: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _method(part: dict[str, Any]) -> list[str]:
+def _method(part: Part) -> list[str]:
     design = part["design"]
     first = next(iter(part["rows"].values()))
     return [
@@ -196,7 +196,7 @@ def _claim_cells(name: str, row: Row) -> list[str]:
     ]
 
 
-def _limits(part: dict[str, Any]) -> list[str]:
+def _limits(part: Part) -> list[str]:
     warnings = list(dict.fromkeys(text for row in part["rows"].values() for text in row["warnings"]))
     return [
         "* An attack only shows that at least so much leaks. One that fails proves nothing: an attacker who trains "
@@ -226,7 +226,3 @@ def _rate(found: Row, at: str) -> str:
 def _interval(pair: Sequence[float], percent: bool = False) -> str:
     low, high = pair
     return f"({low:.1%} to {high:.1%})" if percent else f"({low:.3f} to {high:.3f})"
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]

@@ -6,12 +6,14 @@ whether it is what they give. It measures nothing, and takes no figure from anyw
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 
+from bench.command import parser_of, say
+from bench.markdown import table
 from bench.places import RESULTS, ROOT
-from bench.reliability.sections import SECTIONS, Part, soak_length, table
+from bench.records import Part
+from bench.reliability.sections import SECTIONS, soak_length
 from bench.soak.page import SOAKS
 
 __all__ = ["main", "reliability_page"]
@@ -108,13 +110,13 @@ def _soak_summary(part: Part) -> list[tuple[str, str]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.reliability", description=(__doc__ or "").partition("\n")[0])
+    parser = parser_of("reliability", __doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the page is another")
     options = parser.parse_args(arguments)
     page = reliability_page({name: json.loads((CHECKS / f"{name}.json").read_text()) for name in SECTIONS})
     if options.check:
         if PAGE.read_text() != page:
-            print(f"{PAGE} is not what the results give; run python -m bench.reliability", file=sys.stderr)
+            say(f"{PAGE} is not what the results give; run python -m bench.reliability")
             return 1
         return 0
     PAGE.parent.mkdir(exist_ok=True)

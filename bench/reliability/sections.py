@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from bench.crashes.page import FAULTS
+from bench.markdown import table
 from bench.membership.page import label
+from bench.records import Part
 from bench.soak.page import SOAKS
 
-__all__ = ["SECTIONS", "Part", "soak_length", "table"]
+__all__ = ["SECTIONS", "soak_length"]
 
-Part = dict[str, Any]
 _LINK = "../bench/results/reliability"
 
 
@@ -233,17 +233,7 @@ def _soak(part: Part) -> list[str]:
 
 
 def _more(name: str, part: Part, what: str) -> str:
-    where = part["environment"]
-    text = where if isinstance(where, str) else "; ".join(where)
-    return f"[{what[0].upper()}{what[1:]}]({_LINK}/{name}.md). Measured: {text}."
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    return [
-        "| " + " | ".join(header) + " |",
-        "|" + "---|" * len(header),
-        *("| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |" for row in rows),
-    ]
+    return f"[{what[0].upper()}{what[1:]}]({_LINK}/{name}.md). Measured: {'; '.join(part['environment'])}."
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Part], list[str]]]] = {

@@ -26,8 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.command import add_scratch, parser_of, say
 from bench.measure import environment
 from bench.places import ROOT
+from bench.records import add_environment, load, store
 from bench.rounds.arithmetic import arithmetic_of
 from bench.rounds.cells import Cell, grid, rounds_of, shrunk
 from bench.rounds.page import rounds_page, rounds_plot
@@ -35,7 +37,6 @@ from bench.rounds.prepare import prepare
 from bench.rounds.process import run_cell
 from bench.rounds.report import Task
 from bench.rounds.work import load_work, reference_adapter
-from bench.tables import load, store
 
 __all__ = ["Bench", "check_equal_work", "difference", "main", "measure"]
 
@@ -75,7 +76,7 @@ class Bench:
         if key not in self.prepared:
             folder = self.scratch / "-".join(map(str, key))
             folder.mkdir()
-            prepare(folder, *key, self.most[cell.work], lambda text: print(f"{folder.name}: {text}", file=sys.stderr))
+            prepare(folder, *key, self.most[cell.work], lambda text: say(f"{folder.name}: {text}"))
             self.prepared[key] = folder
         return self.prepared[key]
 
@@ -184,8 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     part |= {"clip_norm": CLIP_NORM, "noise_multiplier": NOISE_MULTIPLIER, "tolerance": TOLERANCE}
     cores = options.cores or len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
-    if (line := environment("cpu")) not in part["environment"]:
-        part["environment"].append(line)
+    add_environment(part, environment("cpu"))
     most = {work: max([*(c.clients for c in cells if c.work == work), 4]) for work in ("mnist", "next_word")}
     with tempfile.TemporaryDirectory(prefix="sotto-bench-", dir=options.scratch) as scratch:
         bench = Bench(Path(scratch), pythons, cores, options.timeout, most)
@@ -245,8 +245,7 @@ def _named(cell: Cell, patterns: list[str]) -> bool:
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.rounds", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for rounds.json, rounds.md and rounds.png")
+    parser = parser_of("rounds", __doc__, "rounds.json, rounds.md and rounds.png")
     parser.add_argument(
         "--pfl-python", help="interpreter with pfl 0.6, torch, transformers, peft; else pfl is left out"
     )
@@ -259,9 +258,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=int, default=1, help="runs of each cell; those that are there count")
     parser.add_argument("--cores", type=int, help="that a cell may use (default: all there are)")
     parser.add_argument("--timeout", type=float, default=240.0, help="seconds for one run of a cell")
-    parser.add_argument(
-        "--scratch", type=Path, help="folder for the works' files (default: the system's temporary one)"
-    )
+    add_scratch(parser, "the works' files")
     return parser
 
 

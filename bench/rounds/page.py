@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.markdown import measured, table
+from bench.records import Part, Row
 from bench.rounds.cells import RANKS
-from bench.tables import Row
 from experiments.figures import COLOURS, DASHES, pyplot
 
 __all__ = ["rounds_page", "rounds_plot", "seconds_of"]
@@ -30,12 +31,12 @@ def seconds_of(row: Row) -> float | None:
     return statistics.median(seconds) if seconds else None
 
 
-def rounds_page(part: dict[str, Any]) -> str:
+def rounds_page(part: Part) -> str:
     """One page of what was measured and what was not."""
     lines = [
         "# Rounds beside pfl-research and Flower",
         "",
-        *(f"Measured: {line}." for line in part["environment"]),
+        *measured(part["environment"]),
         *(f"{_FRAMEWORKS[name]}: {said}." for name, said in _versions(part["rows"]).items()),
         "",
         "Same base, adapter, records and local step (one step of SGD of the adapter over all of a client's records); "
@@ -95,7 +96,7 @@ def _rows_table(rows: list[Row], growth: bool = False) -> list[str]:
     ]  # fmt: skip
     if growth:
         header[1:2] = ["work", "parameters"]
-    table = []
+    body = []
     for row in sorted(rows, key=lambda row: (row["work"], row["clients"])):
         seconds, runs = seconds_of(row), row["runs"]
         first: list[object] = [f"{row['clients']:,}", _FRAMEWORKS[row["framework"]]]
@@ -106,22 +107,22 @@ def _rows_table(rows: list[Row], growth: bool = False) -> list[str]:
         if seconds is not None:
             timed = [f"{seconds:.3g}", f"{60 / seconds:.3g}", f"{row['clients'] / seconds:.3g}"]
         why = dict.fromkeys(run.get("not_run") or run.get("cut") or "" for run in runs)
-        table.append([
+        body.append([
             *first, row["privacy"], row["guarantee"], *timed,
             f"{max(run['peak_mib'] for run in runs):.0f}", sum(len(run["seconds"]) for run in runs),
             f"{max(run['load'] for run in runs):.1f}", "; ".join(filter(None, why)),
         ])  # fmt: skip
-    return _table(header, table)
+    return table(header, body)
 
 
 def _whole_runs(rows: list[Row]) -> list[str]:
     """Every round of a run, the first one too; inputs as in the tables above."""
-    table = []
+    body = []
     for row in rows:
         for run in row["runs"]:
             seconds = [run["first"], *run["seconds"]]
             slowest = sorted(run["seconds"])[math.ceil(0.95 * len(run["seconds"])) - 1]
-            table.append([
+            body.append([
                 f"{row['clients']:,}", row["work"], row["inputs"], row["privacy"], row["guarantee"], len(seconds),
                 f"{math.fsum(seconds) / 60:.1f}", f"{statistics.median(run['seconds']):.3g}", f"{slowest:.3g}",
                 f"{run['peak_mib']:.0f}",
@@ -129,12 +130,12 @@ def _whole_runs(rows: list[Row]) -> list[str]:
     header = [
         "clients", "work", "inputs", "privacy", "guarantee", "rounds", "minutes", "s a round", "95 % below", "peak MiB",
     ]  # fmt: skip
-    return _table(header, table)
+    return table(header, body)
 
 
-def _arithmetic(part: dict[str, Any]) -> list[str]:
+def _arithmetic(part: Part) -> list[str]:
     """Operations of a step, and the clients a second that they allow, beside the fastest of each framework."""
-    table = []
+    body = []
     for counted in part["arithmetic"]:
         bound = counted["rate"] / counted["operations"]
         row = [
@@ -153,7 +154,7 @@ def _arithmetic(part: dict[str, Any]) -> list[str]:
                 and (seconds := seconds_of(other))
             ]
             row.append(f"{100 * max(speeds) / bound:.0f} %" if speeds else "")
-        table.append(row)
+        body.append(row)
     rates = ", ".join(dict.fromkeys(f"{row['rate'] / 1e9:.0f}" for row in part["arithmetic"]))
     header = ["work", "inputs", "rank", "GFLOP a client", "clients/s at most", "pfl", "Flower", "Sotto"]
     return [
@@ -161,15 +162,15 @@ def _arithmetic(part: dict[str, Any]) -> list[str]:
         f"clients a second they allow at this machine's rate for a large float32 matrix product ({rates} GFLOP/s, as "
         "measured for each row); then the share of that which the fastest row of each framework reaches.",
         "",
-        *_table(header, table),
+        *table(header, body),
     ]
 
 
-def _equal(part: dict[str, Any]) -> list[str]:
-    table = []
+def _equal(part: Part) -> list[str]:
+    body = []
     for row in part["equal_work"]:
         checks = row["checks"]
-        table.append([
+        body.append([
             row["work"], row["inputs"], _FRAMEWORKS[row["framework"]],
             "; ".join(f"{check['clients']} x {check['rounds']}" for check in checks),
             "; ".join(f"{check['difference']:.1e}" for check in checks),
@@ -181,12 +182,8 @@ def _equal(part: dict[str, Any]) -> list[str]:
         "Largest difference of an adapter's coordinate from plain PyTorch's after rounds without noise; equal: at most "
         f"{part['tolerance']:g}. Sotto's comes from its grid of 2^-20.",
         "",
-        *_table(header, table),
+        *table(header, body),
     ]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
 
 
 def _series(row: Row) -> str:
@@ -202,7 +199,7 @@ def _series(row: Row) -> str:
     return f"{name}, {privacy}" + (f", {row['parties']} parties" if row["parties"] else "")
 
 
-def rounds_plot(part: dict[str, Any], path: Path) -> None:
+def rounds_plot(part: Part, path: Path) -> None:
     """Clients a second by framework; seconds of a round by clients, by parameters and by parties."""
     plt = pyplot()
     rows = [row for row in part["rows"] if seconds_of(row) is not None]

@@ -18,30 +18,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["descendants", "proportional_mib", "run_cell"]
+from bench.processes import descendants, proportional_mib
+
+__all__ = ["run_cell"]
 
 _EVERY_S = 0.25
-
-
-def descendants(pid: int) -> list[int]:
-    """A process and all that it or its children started, as far as they still have a living parent among them."""
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                stat = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
-                children.setdefault(int(stat[1]), []).append(int(entry))
-    found = [pid]
-    for process in found:
-        found += children.get(process, [])
-    return found
-
-
-def proportional_mib(pid: int) -> float:
-    """Resident memory of a process in MiB, pages that others share counted in parts (PSS); 0 if it has gone."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
-        return next((int(line.split()[1]) / 1024 for line in file if line.startswith("Pss:")), 0.0)
-    return 0.0
 
 
 def run_cell(command: Sequence[str], variables: Mapping[str, str], place: Path, timeout_s: float) -> dict[str, Any]:

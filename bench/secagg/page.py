@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from bench.tables import Row
+from bench.markdown import measured, table
+from bench.records import Part, Row
 
 __all__ = ["aggregation_page", "aggregation_plot"]
 
 
-def aggregation_page(part: dict[str, Any]) -> str:
+def aggregation_page(part: Part) -> str:
     """One page of what was measured and what was not."""
-    lines = ["# Secure aggregation", "", *(f"Measured: {line}." for line in part["environment"]), ""]
+    lines = ["# Secure aggregation", "", *measured(part["environment"]), ""]
     if part["rows"]:
         lines += [*_rounds(part["rows"]), ""]
     left_out = part.get("left_out", {"cells": []})
@@ -35,10 +34,10 @@ def _rounds(rows: list[Row]) -> list[str]:
         "plaintext s", "ratio", "received MB by party", "between parties MB", "peak MiB by party", "above before MiB",
         "others", "from disk MB", "rounds",
     ]  # fmt: skip
-    table = []
+    body = []
     for row in rows:
         above = [peak - was for peak, was in zip(row["peak_mib"], row["before_mib"], strict=True)]
-        table.append([
+        body.append([
             f"{row['clients']:,}", f"{row['length']:,}", row["parties"], row["bits"],
             f"{row['client_seconds'] * 1e3:.2f}", f"{row['upload_bytes'] / 1e6:.3f}",
             f"{row['upload_over_float32']:.3f}", f"{row['round_seconds']:.3f}", f"{row['submit_seconds']:.3f}",
@@ -55,12 +54,8 @@ def _rounds(rows: list[Row]) -> list[str]:
         "From disk: what of the files the page cache had lost. "
         "Ratio: median of round / plaintext of the same repetition.",
         "",
-        *_table(header, table),
+        *table(header, body),
     ]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
 
 
 def _both(row: Row, what: str, unit: float) -> str:
@@ -73,11 +68,11 @@ def _each(values: list[float], unit: float, digits: int) -> str:
 
 def _flower(rows: list[Row]) -> list[str]:
     header = ["clients", "p", "neighbours", "client s", "upload MB", "server s", "peak MiB", "load", "not run"]
-    table = []
+    body = []
     for row in rows:
         client, server = row["client"], row["round"]
         why = "; ".join(f"{name}: {row[name]['not_run']}" for name in ("client", "round") if "not_run" in row[name])
-        table.append([
+        body.append([
             f"{row['clients']:,}", f"{row['length']:,}", row["neighbours"],
             f"{client['seconds']:.3f}" if "seconds" in client else "",
             f"{client['bytes'] / 1e6:.3f}" if "bytes" in client else "",
@@ -92,11 +87,11 @@ def _flower(rows: list[Row]) -> list[str]:
         "four stages. Server: everything but waiting for clients. Peak: server and all simulated clients in one "
         "process.",
         "",
-        *_table(header, table),
+        *table(header, body),
     ]
 
 
-def aggregation_plot(part: dict[str, Any], path: Path) -> None:
+def aggregation_plot(part: Part, path: Path) -> None:
     """Time over the plaintext sum's, and a party's memory, by length."""
     import matplotlib
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import Any
 
-from bench.places import ROOT
+from bench.child import ChildFailed, result_of
 
 __all__ = ["flower_cell"]
 
@@ -39,13 +38,7 @@ def flower_cell(python: str, clients: int, length: int, max_gb: float, timeout_s
 
 
 def _flower(python: str, what: str, options: dict[str, int], timeout_s: float) -> dict[str, Any]:
-    command = [python, "-m", "bench.secagg.flower", what, json.dumps(options)]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return {"not_run": f"more than {timeout_s:.0f} s in the simulation"}
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        return {"not_run": lines[-1][:200] if lines else f"exit code {done.returncode}"}
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+        return result_of([python, "-m", "bench.secagg.flower", what, json.dumps(options)], timeout_s)
+    except ChildFailed as failed:
+        return {"not_run": str(failed)}

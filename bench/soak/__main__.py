@@ -9,21 +9,21 @@ Exit code 1 if anything did not hold, 2 for arguments that cannot be. Needs Linu
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from bench.command import add_scratch, add_seed, parser_of, say
 from bench.measure import environment
+from bench.records import Row, load_by_name, store
 from bench.soak.clients import run_clients
 from bench.soak.deployment import Load
 from bench.soak.page import curves_of, draw, soak_page
 from bench.soak.rounds import run_rounds
 from bench.soak.samples import Sample
 from bench.soak.verdict import Limits
-from bench.tables import Row, load, store
 
 __all__ = ["KINDS", "LIMITS", "main"]
 
@@ -42,16 +42,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "soak.json"
-    part = load(path)
-    if isinstance(part["rows"], list):
-        part["rows"] = {}
+    part = load_by_name(path)
     part["environment"] = [environment("cpu")]
     failed = False
     for kind in options.kinds:
         row = _soak(kind, options)
         part["rows"][kind] = row
         for problem in row["problems"]:
-            print(f"{kind}: {problem}", file=sys.stderr, flush=True)
+            say(f"{kind}: {problem}")
         failed |= bool(row["problems"])
         part["rows"] = {name: part["rows"][name] for name in KINDS if name in part["rows"]}
         store(path, part)
@@ -61,8 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _soak(kind: str, options: argparse.Namespace) -> Row:
-    def say(text: str) -> None:
-        print(f"{kind}: {text}", file=sys.stderr, flush=True)
+    def tell(text: str) -> None:
+        say(f"{kind}: {text}")
 
     command = f"python -m bench.soak --out DIR --kinds {kind} "
     command += (
@@ -75,12 +73,12 @@ def _soak(kind: str, options: argparse.Namespace) -> Row:
         began = time.monotonic()
         if kind == "clients":
             work = Load(60.0 * options.minutes)
-            row, samples = run_clients(work, place / "deployment", options.seed, say, LIMITS[kind])
+            row, samples = run_clients(work, place / "deployment", options.seed, tell, LIMITS[kind])
             row["longest_allowed_s"] = work.longest_s
         else:
-            row, watched = run_rounds(kind, options.rounds, place, options.limit_s, say, LIMITS[kind])
+            row, watched = run_rounds(kind, options.rounds, place, options.limit_s, tell, LIMITS[kind])
             samples = watched.samples
-        say(f"done in {time.monotonic() - began:.0f} s, {len(row['problems'])} problems")
+        tell(f"done in {time.monotonic() - began:.0f} s, {len(row['problems'])} problems")
     return {
         "command": command,
         "tried": row.get("rounds", row.get("rounds_watched")),
@@ -90,16 +88,13 @@ def _soak(kind: str, options: argparse.Namespace) -> Row:
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for soak.json, soak.md and soak.png")
+    parser = parser_of("soak", __doc__, "soak.json, soak.md and soak.png")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="default: all")
     parser.add_argument("--rounds", type=_positive, default=2000, help="of a run")
     parser.add_argument("--minutes", type=_minutes, default=10.0, help="of clients under load; at least 1")
-    parser.add_argument(
-        "--seed", default=str(random.SystemRandom().randrange(10**6)), help="of clients' and links' faults"
-    )
+    add_seed(parser, "clients' and links' faults")
     parser.add_argument("--limit-s", type=float, default=720.0, help="seconds after which a run is interrupted")
-    parser.add_argument("--scratch", type=Path, help="folder for runs (default: the system's temporary one)")
+    add_scratch(parser)
     return parser
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from bench.command import parser_of
 from bench.soak.load import PARTIES, RETRIES, load_config, load_spec
 from fl_core.engines.flower.exchange import Questions
 from fl_core.engines.flower.source import FlowerClients
@@ -187,7 +188,7 @@ def _since(began: float) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     """Rounds until the time is over."""
-    parser = argparse.ArgumentParser(prog="python -m bench.soak.coordinator")
+    parser = parser_of("soak.coordinator", __doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--listen-fd", type=int, required=True, help="a listening socket for clients")

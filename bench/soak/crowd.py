@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import torch
 
+from bench.command import parser_of
 from bench.soak.load import BITS, PARTIES, known_vector, load_config, load_spec
 from fl_core.engines.flower.exchange import HELLO, TRAIN, terms_of
 from secagg.envelopes import seal
@@ -163,7 +164,7 @@ def _frame(facts: dict[str, Any]) -> bytes:
 
 def main(arguments: list[str] | None = None) -> None:
     """Clients until the process is ended."""
-    parser = argparse.ArgumentParser(prog="python -m bench.soak.crowd")
+    parser = parser_of("soak.crowd", __doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--seed", required=True)

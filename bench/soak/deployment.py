@@ -19,7 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.crashes.victim import die_with_parent
+from bench.forks import die_with_parent
+from bench.ports import free_ports
 from bench.soak.checks import read_log
 from bench.soak.links import Link
 from bench.soak.load import PARTIES
@@ -146,7 +147,7 @@ class Deployment:
         self.folder, self.load, self._seed = folder, load, seed
         self._probe = folder / "probe"
         self.environment = site_folder(self._probe)
-        self._ports = _free_ports(PARTIES)
+        self._ports = free_ports(PARTIES)
         self.links = [Link(port) for port in self._ports]
         roster = {}
         for client in range(load.clients):
@@ -225,11 +226,3 @@ class Deployment:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{role} did not start: {self._said(role.removeprefix('the '))[-500:]}")
             time.sleep(0.05)
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.markdown import measured, table
+from bench.records import Part, Row
 from bench.soak.samples import Sample
-from bench.tables import Row
 from experiments.figures import pyplot
 
 __all__ = ["SOAKS", "curves_of", "draw", "soak_page"]
@@ -61,12 +62,12 @@ def draw(rows: dict[str, Row], path: Path) -> None:
     plt.close(figure)
 
 
-def soak_page(part: dict[str, Any]) -> str:
+def soak_page(part: Part) -> str:
     """One page of what was run and whether it stayed flat."""
     lines = [
         "# Soak: long runs, and clients under load",
         "",
-        *(f"Measured: {line}." for line in part["environment"]),
+        *measured(part["environment"]),
         "Other jobs ran beside it: times are noisy, memory and handles are not.",
         "",
         "Flat means, by limits fixed before: the 95 % interval of Theil-Sen's slope of private memory (USS) over the "
@@ -78,7 +79,7 @@ def soak_page(part: dict[str, Any]) -> str:
     ]
     for kind, row in part["rows"].items():
         lines += [f"## {kind}: {SOAKS[kind]}", "", f"`{row['command']}`", "", *_facts(row), ""]
-        lines += [*_table(*_processes(row)), ""]
+        lines += [*table(*_processes(row)), ""]
         if row["problems"]:
             lines += ["What did not hold:", "", *(f"* {problem}" for problem in row["problems"]), ""]
         else:
@@ -127,13 +128,13 @@ def _processes(row: Row) -> tuple[list[str], list[list[Any]]]:
         "process", "samples", "private MiB, half way / end", "bytes a round (95 %)", "limit", "objects a round (95 %)",
         "limit", "descriptors", "threads", "children", "CPU s a round", "growth over second half (95 %)",
     ]  # fmt: skip
-    table = []
+    body = []
     for who, found in row["processes"].items():
         if "uss" not in found:
             continue
         memory, objects, limits = found["uss"], found.get("objects"), found["limits"]
         cpu = found.get("cpu")
-        table.append(
+        body.append(
             [
                 who, found["samples"], f"{memory['first'] / _MIB:.1f} / {memory['last'] / _MIB:.1f}", _span(memory),
                 f"{limits['bytes_a_round']:g}", _span(objects) if objects else "not asked",
@@ -142,7 +143,7 @@ def _processes(row: Row) -> tuple[list[str], list[list[Any]]]:
                 f"{cpu['growth']:+.1%} ({cpu['low']:+.1%} to {cpu['high']:+.1%})" if cpu else "",
             ]
         )  # fmt: skip
-    return header, table
+    return header, body
 
 
 def _span(found: Row) -> str:
@@ -151,7 +152,3 @@ def _span(found: Row) -> str:
 
 def _pair(found: Row) -> str:
     return f"{found['before']} / {found['after']}" if found else ""
-
-
-def _table(header: list[str], rows: list[list[Any]]) -> list[str]:
-    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.crashes.victim import die_with_parent
+from bench.forks import die_with_parent
+from bench.processes import children_of
 from bench.soak.probe import ask_objects, site_folder
-from bench.soak.samples import Sample, children_of, sample_of
+from bench.soak.samples import Sample, sample_of
 from bench.soak.verdict import Limits, assess
 from fl_core.privacy.ledger import read_ledger
 from fl_core.tracking import read_metrics

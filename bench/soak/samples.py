@@ -6,7 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Sample", "children_of", "sample_of"]
+from bench.processes import children_of
+
+__all__ = ["Sample", "sample_of"]
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -67,18 +69,3 @@ def sample_of(who: str, pid: int, seconds: float, number: int, objects: int | No
         cpu_s=round((int(fields[11]) + int(fields[12])) * _TICK_S, 2),
         objects=objects,
     )
-
-
-def children_of(pid: int) -> list[int]:
-    """Processes that `pid` started and that are still its children, in the order of their start.
-
-    Raises:
-        OSError: if `pid` has gone.
-    """
-    found: list[int] = []
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        try:
-            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
-        except FileNotFoundError:
-            continue  # the thread has just ended
-    return sorted(found)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.kernels_cpu.__main__ import known_steps
-from bench.lora_step.methods import STEPS, step_methods
+from bench.lora_step.methods import STEPS, known_steps, step_methods
 from bench.lora_step.shapes import DISTILGPT2, Cell
 
 CELL = Cell(4, 20, 4, "c_attn")

@@ -20,8 +20,9 @@ from typing import Any
 
 import torch
 
+from bench.command import parser_of, say, seconds_left
 from bench.measure import environment
-from bench.tables import Row, store
+from bench.records import Row, store
 from bench.variance.faults import FAULTS, NoiseFault
 from bench.variance.grid import (
     COORDINATES,
@@ -90,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     for engine in dict.fromkeys(options.engines):
         why = why_no_ray() if engine == "ray" else None
         if why is not None:
-            print(f"{engine}: not run: {why}", file=sys.stderr)
+            say(f"{engine}: not run: {why}")
             engines[engine] = {"not_run": why}
             continue
         engines[engine] = _counted(engine)
@@ -105,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
             else:
                 found = check_combination(task, parties, options.coordinates)
                 rows += found
-            _show(done, work, found, time.monotonic() - started)
+            _show(done, work, found, started)
     flower = [name for name, counted in engines.items() if name == "ray" and "not_run" not in counted]
     chosen = f" --engines {' '.join(engines)}" if list(engines) != list(ENGINES) else ""
     report = {
@@ -138,17 +139,16 @@ def _counted(engine: str) -> dict[str, Any]:
     }
 
 
-def _show(done: int, work: list[Combination | NoiseFault], rows: list[Row], seconds: float) -> None:
-    left = seconds / done * (len(work) - done)
+def _show(done: int, work: list[Combination | NoiseFault], rows: list[Row], started: float) -> None:
+    left = seconds_left(started, done, len(work))
     ratios = ", ".join(f"{row['ratio']:.4f}" for row in rows)
     good = all(row["caught"] if "fault" in row else row["holds"] for row in rows)
     said = f"{work[done - 1]}: {ratios}{'' if good else ' WRONG'}"
-    print(f"{done} of {len(work)}: {said}; {left:.0f} s left", file=sys.stderr, flush=True)
+    say(f"{done} of {len(work)}: {said}; {left:.0f} s left")
 
 
 def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.variance", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for variance.json and variance.md")
+    parser = parser_of("variance", __doc__, "variance.json and variance.md")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="default: all")
     parser.add_argument("--coordinates", type=int, default=5 * COORDINATES, help=f"of a sum, a multiple of {STEP}")
     return parser

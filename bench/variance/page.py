@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
-from bench.tables import Row
+from bench.markdown import measured, table
+from bench.records import Part, Row
 from bench.variance.grid import CLIENTS, COLLUDERS, MULTIPLIER, N_MIN, PARTIES
 
 __all__ = ["variance_page"]
@@ -19,13 +17,13 @@ _ENGINES = {
 _KEYS = ("mechanism", "trust", "unit", "backend", "noise_by", "dropout_scheme")
 
 
-def variance_page(report: dict[str, Any]) -> str:
+def variance_page(report: Part) -> str:
     """One page: each engine's combinations, then the planted faults."""
     rows, faults = report["rows"], report["planted"]
     lines = [
         "# The variance of opened sums: realised beside promised",
         "",
-        *(f"Measured: {line}." for line in report["environment"]),
+        *measured(report["environment"]),
         f"`{report['command']}`, {report['seconds']:.0f} s.",
         "",
         f"Each run: {CLIENTS} clients, n_min {N_MIN}, {COLLUDERS} colluder, {PARTIES} real parties under SMPC, noise "
@@ -69,7 +67,7 @@ def variance_page(report: dict[str, Any]) -> str:
             "left by the fault",
             "realised / promised",
         ]
-        table = [
+        body = [
             [
                 row["fault"],
                 *(row[key] for key in _KEYS),
@@ -81,7 +79,7 @@ def variance_page(report: dict[str, Any]) -> str:
             ]
             for row in faults
         ]
-        lines += [*_table([*header, "caught"], table), ""]
+        lines += [*table([*header, "caught"], body), ""]
     return "\n".join(lines)
 
 
@@ -92,16 +90,12 @@ def _cells(rows: list[Row]) -> list[str]:
         found.setdefault(tuple(row[key] for key in _KEYS), []).append(row)
     header = ["mechanism", "trust", "unit", "backend", "noise by", "drop-out scheme"]
     header += ["z, all there", "realised / promised", "z, 30 % gone", "realised / promised", "holds"]
-    table = []
+    body = []
     for combination, both in found.items():
         figures = [cell for row in both for cell in (f"{row['multiplier_promised']:.4f}", _ratio(row))]
-        table.append([*combination, *figures, "yes" if all(row["holds"] for row in both) else "NO"])
-    return _table(header, table)
+        body.append([*combination, *figures, "yes" if all(row["holds"] for row in both) else "NO"])
+    return table(header, body)
 
 
 def _ratio(row: Row) -> str:
     return f"{row['ratio']:.4f} [{row['low']:.4f}, {row['high']:.4f}]"
-
-
-def _table(header: list[str], rows: Iterable[list[Any]]) -> list[str]:
-    return ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]

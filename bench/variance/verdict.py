@@ -11,7 +11,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from bench.tables import Row
+from bench.records import Row
 from bench.variance.grid import CLIENTS, COLLUDERS, DROPOUT, MULTIPLIER, N_MIN, PARTIES, Combination, covered_by
 from bench.variance.rounds import Opened
 

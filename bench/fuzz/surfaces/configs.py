@@ -15,7 +15,7 @@ import yaml  # type: ignore[import-untyped]
 
 from bench.fuzz.mutations import mixed
 from bench.fuzz.oracle import Surface
-from bench.fuzz.values import ODD, yaml_text
+from bench.fuzz.values import ODD, odd_yaml
 from bench.places import ROOT
 from experiments.language.recipe import PretrainingRecipe, load_recipe
 from experiments.sweeps import load_sweep
@@ -51,13 +51,13 @@ def config_file(folder: Path) -> Surface:
     texts, documents = _documents("mnist.yaml", "demo_words.yaml", "next_word.yaml", "demo.yaml")
 
     def draw(rng: random.Random) -> bytes:
-        return mixed(rng, texts, lambda r: yaml_text(r, r.choice(documents)).encode("utf-8", "surrogatepass"))
+        return mixed(rng, texts, odd_yaml(*documents))
 
     def read(case: bytes) -> RunConfig:
         path.write_bytes(case)
         return load_config(path, [])
 
-    return Surface("config", "configurations", draw, read, _same_again(folder, load_config), places=(path.name,),
+    return Surface("configurations", draw, read, _same_again(folder, load_config), places=(path.name,),
                    tries=8_000)  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def overrides(folder: Path) -> Surface:
     def read(case: list[str]) -> RunConfig:
         return load_config(path, case)
 
-    return Surface("overrides", "key=value on the command line", draw, read, _same_again(folder, load_config),
+    return Surface("key=value on the command line", draw, read, _same_again(folder, load_config),
                    places=(path.name, "override"), tries=8_000)  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def sweep_file(folder: Path) -> Surface:
     good = [yaml.safe_dump(document).encode(), yaml.safe_dump({**document, "repeats": 1}).encode()]
 
     def draw(rng: random.Random) -> bytes:
-        return mixed(rng, good, lambda r: yaml_text(r, document).encode("utf-8", "surrogatepass"))
+        return mixed(rng, good, odd_yaml(document))
 
     def read(case: bytes) -> list[tuple[str, RunConfig]]:
         path.write_bytes(case)
@@ -128,7 +128,7 @@ def sweep_file(folder: Path) -> Surface:
         names = [name for name, _ in found]
         return None if len(set(names)) == len(names) > 0 else f"runs of a sweep are called {names}"
 
-    return Surface("sweep", "sweeps", draw, read, wrong, places=(folder.name,), tries=3_000)
+    return Surface("sweeps", draw, read, wrong, places=(folder.name,), tries=3_000)
 
 
 def recipe_file(folder: Path) -> Surface:
@@ -138,11 +138,11 @@ def recipe_file(folder: Path) -> Surface:
     texts, documents = _documents("pretrain_mini.yaml", "pretrain_distil.yaml")
 
     def draw(rng: random.Random) -> bytes:
-        return mixed(rng, texts, lambda r: yaml_text(r, r.choice(documents)).encode("utf-8", "surrogatepass"))
+        return mixed(rng, texts, odd_yaml(*documents))
 
     def read(case: bytes) -> PretrainingRecipe:
         path.write_bytes(case)
         return load_recipe(path, [])
 
-    return Surface("recipe", "recipes of pre-training", draw, read, _same_again(folder, load_recipe),
+    return Surface("recipes of pre-training", draw, read, _same_again(folder, load_recipe),
                    places=(path.name,), tries=4_000)  # fmt: skip

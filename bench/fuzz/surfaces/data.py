@@ -18,7 +18,7 @@ import numpy as np
 from bench.fuzz.archives import gzip_bomb
 from bench.fuzz.mutations import mixed
 from bench.fuzz.oracle import Limits, Surface
-from bench.fuzz.values import changed, json_text
+from bench.fuzz.values import changed, encoded, json_text, odd_json
 from experiments.datasets.idx import parse_idx
 from experiments.datasets.post_source import posts_in
 from experiments.language.text_sources import TextSource, read_documents
@@ -55,14 +55,14 @@ def idx_file(folder: Path) -> Surface:
         content = gzip.decompress(case[0])
         return None if found.tobytes() == content[4 + 4 * case[1] :] else "other values than the file holds were read"
 
-    return Surface("idx", "idx images", draw, read, wrong, places=("images.gz",), tries=20_000)
+    return Surface("idx images", draw, read, wrong, places=("images.gz",), tries=20_000)
 
 
 _POSTS = [{"user": f"user {n % 3}", "text": f"some words, number {n}"} for n in range(6)]
 
 
 def _lines(rows: list[Any]) -> bytes:
-    return "".join(json_text(row) + "\n" for row in rows).encode("utf-8", "surrogatepass")
+    return encoded("".join(json_text(row) + "\n" for row in rows))
 
 
 def _odd_line(rng: random.Random) -> bytes:
@@ -93,7 +93,7 @@ def posts_file(folder: Path) -> Surface:
         right = all(isinstance(user, str) and isinstance(text, str) for user, text in rows)
         return None if right else "a post was read that has no user or no text"
 
-    return Surface("posts", "posts by users", draw, read, wrong, places=("mine",), tries=1_000,
+    return Surface("posts by users", draw, read, wrong, places=("mine",), tries=1_000,
                    limits=Limits(60.0, 512 * 2**20, 16 * 2**30))  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def text_file(folder: Path) -> Surface:
         (folder / name).write_bytes(content)
         return sum(len(text.encode()) for text in read_documents(TextSource(str(folder / name))))
 
-    return Surface("text", "public text", draw, read, places=("text.",))
+    return Surface("public text", draw, read, places=("text.",))
 
 
 def tokenizer_folder(folder: Path) -> Surface:
@@ -132,7 +132,7 @@ def tokenizer_folder(folder: Path) -> Surface:
     def draw(rng: random.Random) -> dict[str, bytes]:
         name = rng.choice(list(good))
         document = json.loads(good[name])
-        text = mixed(rng, [good[name]], lambda r: json_text(changed(r, document)).encode("utf-8", "surrogatepass"))
+        text = mixed(rng, [good[name]], odd_json(document))
         return {name: text}
 
     def read(case: dict[str, bytes]) -> list[int]:
@@ -141,7 +141,7 @@ def tokenizer_folder(folder: Path) -> Surface:
         tokenizer = load_tokenizer(str(folder))
         return [*tokenizer.encode("the cat é"), tokenizer.eos_token_id]
 
-    return Surface("tokenizer", "tokenizers' folders", draw, read, places=(folder.name,), tries=3_000,
+    return Surface("tokenizers' folders", draw, read, places=(folder.name,), tries=3_000,
                    limits=Limits(address_room=4 * 2**30))  # fmt: skip
 
 
@@ -167,4 +167,4 @@ def gpt2_files(folder: Path) -> Surface:
         tokenizer = load_tokenizer("gpt2")
         return [*tokenizer.encode("the cat é"), tokenizer.eos_token_id]
 
-    return Surface("gpt2", "GPT-2's tokenizer files", draw, read, places=(home.name,), tries=5_000)
+    return Surface("GPT-2's tokenizer files", draw, read, places=(home.name,), tries=5_000)

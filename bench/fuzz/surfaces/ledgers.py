@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.fuzz.mutations import mixed
 from bench.fuzz.oracle import Surface
-from bench.fuzz.values import changed, json_text
+from bench.fuzz.values import changed, encoded, json_text, odd_json
 from fl_core.budget_folder import Registered, Spending, Terms, create_budget, locked, read_book, spending, write_book
 from fl_core.privacy.events import MechanismEvent, parse_history
 from fl_core.privacy.joint import rdp_of_ledger
@@ -54,9 +54,9 @@ def _chained(records: list[Any]) -> bytes:
     for record in records:
         body = {**record, "prev": prev} if isinstance(record, dict) else record
         text = _canonical(body)
-        prev = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        prev = hashlib.sha256(encoded(text)).hexdigest()
         lines.append(_canonical({**body, "hash": prev} if isinstance(body, dict) else body))
-    return "".join(line + "\n" for line in lines).encode("utf-8", "surrogatepass")
+    return encoded("".join(line + "\n" for line in lines))
 
 
 def _canonical(value: Any) -> str:
@@ -118,8 +118,8 @@ def _value_changed(rng: random.Random, ledgers: list[bytes]) -> bytes:
     record = changed(rng, json.loads(lines[at]))
     if isinstance(record, dict) and rng.random() < 0.5:
         without = {key: value for key, value in record.items() if key != "hash"}
-        record["hash"] = hashlib.sha256(_canonical(without).encode("utf-8", "surrogatepass")).hexdigest()
-    lines[at] = _canonical(record).encode("utf-8", "surrogatepass")
+        record["hash"] = hashlib.sha256(encoded(_canonical(without))).hexdigest()
+    lines[at] = encoded(_canonical(record))
     return b"\n".join(lines) + b"\n"
 
 
@@ -145,7 +145,7 @@ def ledger_file(folder: Path) -> Surface:
             return None
         return "a ledger that was changed was read"
 
-    return Surface("ledger", "ledgers", draw, read, wrong, places=(path.name,))
+    return Surface("ledgers", draw, read, wrong, places=(path.name,))
 
 
 def _hashed_anew(case: bytes) -> bool:
@@ -181,7 +181,7 @@ def ledger_with_head(folder: Path) -> Surface:
         same = found.header == whole.header and found.openings[: len(had)] == had
         return None if same else "openings that the head stands for were lost or changed"
 
-    return Surface("head", "ledgers with a head that was kept", draw, read, wrong, places=(path.name,))
+    return Surface("ledgers with a head that was kept", draw, read, wrong, places=(path.name,))
 
 
 def ledger_chained_again(folder: Path) -> Surface:
@@ -204,7 +204,7 @@ def ledger_chained_again(folder: Path) -> Surface:
         odd = [f"{view} {epsilon}" for view, epsilon in found.items() if math.isnan(epsilon) or epsilon < 0]
         return f"epsilons that are none: {odd}" if odd else None
 
-    return Surface("chained", "ledgers of odd values, chained again", draw, read, wrong, tries=5_000)
+    return Surface("ledgers of odd values, chained again", draw, read, wrong, tries=5_000)
 
 
 def budget_folder(folder: Path) -> Surface:
@@ -227,7 +227,7 @@ def budget_folder(folder: Path) -> Surface:
     def draw(rng: random.Random) -> dict[str, bytes]:
         if rng.random() < 0.6:
             document = json.loads(good)
-            made = mixed(rng, [good], lambda r: json_text(changed(r, document)).encode("utf-8", "surrogatepass"))
+            made = mixed(rng, [good], odd_json(document))
             return {"budget.json": made}
         mine = ledgers[:2]
         moved = mixed(rng, mine, lambda r: _lines_moved(r, mine), lambda r: _value_changed(r, mine))
@@ -246,7 +246,7 @@ def budget_folder(folder: Path) -> Surface:
             return f"a budget counts {found.epsilon}, and {whole} was spent"
         return None
 
-    return Surface("budget", "folders of shared budgets", draw, read, wrong, places=(folder.name,), tries=5_000)
+    return Surface("folders of shared budgets", draw, read, wrong, places=(folder.name,), tries=5_000)
 
 
 def history_file(folder: Path) -> Surface:
@@ -261,7 +261,7 @@ def history_file(folder: Path) -> Surface:
     good = [json.dumps(document).encode(), json.dumps(document[:1], indent=1).encode()]
 
     def draw(rng: random.Random) -> bytes:
-        return mixed(rng, good, lambda r: json_text(changed(r, document)).encode("utf-8", "surrogatepass"))
+        return mixed(rng, good, odd_json(document))
 
     def read(case: bytes) -> tuple[MechanismEvent, ...]:
         path.write_bytes(case)
@@ -272,4 +272,4 @@ def history_file(folder: Path) -> Surface:
         again.write_text(json.dumps([event.to_json() for event in found], allow_nan=False))
         return None if parse_history(again) == found else "a history was read that is another when it is written again"
 
-    return Surface("history", "history files of `sotto epsilon`", draw, read, wrong, places=(path.name,))
+    return Surface("history files of `sotto epsilon`", draw, read, wrong, places=(path.name,))

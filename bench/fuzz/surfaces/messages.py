@@ -135,7 +135,7 @@ def sealed_parts(folder: Path) -> Surface:
     def wrong(case: tuple[bytes, int], found: Any) -> str | None:
         return None if case[0] in made.parts else "a part that no client made was opened"
 
-    return Surface("parts", "sealed parts of clients", draw, read, wrong, (MessageRefused,), ("refused: ",),
+    return Surface("sealed parts of clients", draw, read, wrong, (MessageRefused,), ("refused: ",),
                    100_000)  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def specs(folder: Path) -> Surface:
         same = encode(spec_to_wire(found)) == case
         return None if same else "a round was read that is another when it is written again"
 
-    return Surface("specs", "rounds' specifications", lambda rng: mixed(rng, packed, structured), read, wrong,
+    return Surface("rounds' specifications", lambda rng: mixed(rng, packed, structured), read, wrong,
                    (WireError,))  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def frames(folder: Path) -> Surface:
         again = _frame([found.kind, found.facts], bytes(found.payload))
         return None if case.startswith(again) else "a frame was read that is another when it is sent again"
 
-    return Surface("frames", "frames between parties and coordinator", lambda rng: mixed(rng, whole, lying), read,
+    return Surface("frames between parties and coordinator", lambda rng: mixed(rng, whole, lying), read,
                    wrong, (ChannelBroken,), tries=20_000)  # fmt: skip
 
 
@@ -250,7 +250,7 @@ def party_frames(folder: Path) -> Surface:
             return "a sum was opened"
         return None if set(found) <= allowed else f"the party answered {found}"
 
-    return Surface("party", "questions to a party, spool places", draw, read, wrong, (ChannelBroken, MeshBroken),
+    return Surface("questions to a party, spool places", draw, read, wrong, (ChannelBroken, MeshBroken),
                    tries=10_000)  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def row_file(folder: Path) -> Surface:
     def wrong(case: bytes, found: torch.Tensor) -> str | None:
         return None if any(torch.equal(found, some) for some in rows) else "rows were given that nobody wrote"
 
-    return Surface("rows", "rows of frozen layers", lambda rng: mixed(rng, good, other_header), read, wrong, (Damaged,),
+    return Surface("rows of frozen layers", lambda rng: mixed(rng, good, other_header), read, wrong, (Damaged,),
                    tries=20_000)  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def cached_base(folder: Path) -> Surface:
         same = all(torch.equal(a, b) for a, b in zip(found.model.state_dict().values(), right, strict=True))
         return None if same else "weights were given that nobody wrote"
 
-    return Surface("base", "cached bases", lambda rng: mixed(rng, good, lambda r: tensors_changed(r, good[1])), read,
+    return Surface("cached bases", lambda rng: mixed(rng, good, lambda r: tensors_changed(r, good[1])), read,
                    wrong, (_Rebuilt,), tries=3_000)  # fmt: skip
 
 
@@ -136,7 +136,7 @@ def training_checkpoint(folder: Path) -> Surface:
     def wrong(case: bytes, found: int) -> str | None:
         return None if found >= 0 else f"a training goes on from step {found}"
 
-    return Surface("training", "checkpoints of pre-trainings", lambda rng: mixed(
+    return Surface("checkpoints of pre-trainings", lambda rng: mixed(
         rng, good, lambda r: tensors_changed(r, r.choice(good))), read, wrong, places=("checkpoint",),
         tries=1_500)  # fmt: skip
 
@@ -167,6 +167,6 @@ def training_tokens(folder: Path) -> Surface:
                 return f"{name} is {stream.dtype} of shape {stream.shape}"
         return None
 
-    return Surface("tokens", "tokens of pre-trainings", lambda rng: mixed(
+    return Surface("tokens of pre-trainings", lambda rng: mixed(
         rng, good, lambda r: npz_changed(r, r.choice(good))), read, wrong, places=(file.name,),
         tries=3_000)  # fmt: skip

@@ -15,7 +15,7 @@ import yaml  # type: ignore[import-untyped]
 
 from bench.fuzz.mutations import mixed
 from bench.fuzz.oracle import Surface
-from bench.fuzz.values import changed, json_text, yaml_text
+from bench.fuzz.values import changed, encoded, json_text, odd_yaml
 from secagg.messages import RoundSpec
 from secagg.party.cards import ClientCard, CohortCard, CoordinatorCard, DealerCard, PartyCard, load_card, save_card
 from secagg.party.deployment import Deployment, Policy
@@ -49,9 +49,9 @@ def deployment_file(folder: Path) -> Surface:
         return None if load_deployment(again) == found else "a deployment was read that is another when written again"
 
     def draw(rng: random.Random) -> bytes:
-        return mixed(rng, good, lambda rng: yaml_text(rng, document).encode("utf-8", "surrogatepass"))
+        return mixed(rng, good, odd_yaml(document))
 
-    return Surface("deployment", "parties.yaml of a deployment", draw, read, wrong, places=(path.name,))
+    return Surface("parties.yaml of a deployment", draw, read, wrong, places=(path.name,))
 
 
 def card_files(folder: Path) -> Surface:
@@ -71,13 +71,13 @@ def card_files(folder: Path) -> Surface:
     documents = [yaml.safe_load(text) for text in good]
 
     def draw(rng: random.Random) -> bytes:
-        return mixed(rng, good, lambda rng: yaml_text(rng, rng.choice(documents)).encode("utf-8", "surrogatepass"))
+        return mixed(rng, good, odd_yaml(*documents))
 
     def read(case: bytes) -> Any:
         path.write_bytes(case)
         return load_card(path)
 
-    return Surface("cards", "cards of a deployment's members", draw, read, places=(path.name,))
+    return Surface("cards of a deployment's members", draw, read, places=(path.name,))
 
 
 def roster_file(folder: Path) -> Surface:
@@ -89,7 +89,7 @@ def roster_file(folder: Path) -> Surface:
 
     def draw(rng: random.Random) -> bytes:
         text = {str(client): key for client, key in rng.choice(rosters).items()}
-        return mixed(rng, good, lambda rng: yaml_text(rng, text).encode("utf-8", "surrogatepass"))
+        return mixed(rng, good, odd_yaml(text))
 
     def read(case: bytes) -> dict[int, bytes]:
         path.write_bytes(case)
@@ -99,7 +99,7 @@ def roster_file(folder: Path) -> Surface:
         whole = all(type(client) is int and client >= 0 and len(key) == 32 for client, key in found.items())
         return None if whole and len(set(found.values())) == len(found) else "a roster of impossible clients was read"
 
-    return Surface("roster", "rosters of clients", draw, read, wrong, places=(path.name,))
+    return Surface("rosters of clients", draw, read, wrong, places=(path.name,))
 
 
 def key_files(folder: Path) -> Surface:
@@ -128,7 +128,7 @@ def key_files(folder: Path) -> Surface:
     def wrong(case: dict[str, bytes], found: PartyKeys) -> str | None:
         return None if found.sealing.private_bytes_raw() == sealing else "another key than the party's own was taken"
 
-    return Surface("keys", "key folders of parties", draw, read, wrong, places=("party",))
+    return Surface("key folders of parties", draw, read, wrong, places=("party",))
 
 
 def journal_file(folder: Path) -> Surface:
@@ -152,7 +152,7 @@ def journal_file(folder: Path) -> Surface:
             del record["chain"]
             if rng.random() < 0.2:
                 record = changed(rng, record)
-            body = json_text(record).replace(" ", "").encode("utf-8", "surrogatepass")
+            body = encoded(json_text(record).replace(" ", ""))
             chain = hashlib.sha256(chain.encode() + body).hexdigest()
             lines.append(body[:-1] + f',"chain":"{chain}"}}\n'.encode())
         return b"".join(lines)
@@ -174,4 +174,4 @@ def journal_file(folder: Path) -> Surface:
         kept = case["changed"][: case["changed"].rfind(b"\n") + 1]
         return None if any(whole.startswith(kept) for whole in wholes) else "a journal that was changed was read"
 
-    return Surface("journal", "journals of parties", draw, read, wrong, places=(path.name,), tries=10_000)
+    return Surface("journals of parties", draw, read, wrong, places=(path.name,), tries=10_000)

@@ -15,7 +15,7 @@ import torch
 from bench.fuzz.archives import tensors_changed
 from bench.fuzz.mutations import mixed
 from bench.fuzz.oracle import Surface
-from bench.fuzz.values import changed, json_text
+from bench.fuzz.values import changed, encoded, json_text, odd_json
 from bench.places import RESULTS
 from bench.small_run import small_config, small_task
 from experiments.arms import Run, arms_of, chosen_runs
@@ -74,7 +74,7 @@ def checkpoint_file(folder: Path) -> Surface:
         right = found is not None and any(_equal(found, one) for one in written)
         return None if right else "a checkpoint was read that no run wrote"
 
-    return Surface("checkpoint", "checkpoints of runs", draw, read, wrong, places=(path.name,), tries=20_000)
+    return Surface("checkpoints of runs", draw, read, wrong, places=(path.name,), tries=20_000)
 
 
 def resumed_checkpoint(folder: Path) -> Surface:
@@ -128,7 +128,7 @@ def resumed_checkpoint(folder: Path) -> Surface:
         finite = all(bool(torch.isfinite(value).all()) for value in (found.theta, *moments))
         return None if fits and finite and found.round >= 0 and found.optimizer.steps >= 0 else "a run goes on from it"
 
-    return Surface("resume", "checkpoints of other runs, resumed", draw, read, wrong, tries=2_000)
+    return Surface("checkpoints of other runs, resumed", draw, read, wrong, tries=2_000)
 
 
 def metrics_file(folder: Path) -> Surface:
@@ -141,7 +141,7 @@ def metrics_file(folder: Path) -> Surface:
     def odd_row(rng: random.Random) -> bytes:
         lines = [json.dumps(row) for row in rows]
         lines[rng.randrange(len(lines))] = json_text(changed(rng, rng.choice(rows)))
-        return ("\n".join(lines) + rng.choice(["\n", "\n", ""])).encode("utf-8", "surrogatepass")
+        return encoded("\n".join(lines) + rng.choice(["\n", "\n", ""]))
 
     def read(case: bytes) -> list[dict[str, Any]]:
         path.write_bytes(case)
@@ -151,7 +151,7 @@ def metrics_file(folder: Path) -> Surface:
         right = all(isinstance(row, dict) and type(row.get("round")) is int for row in found)
         return None if right else "a row was read that is of no round"
 
-    return Surface("metrics", "metrics of runs", lambda rng: mixed(rng, good, odd_row), read, wrong,
+    return Surface("metrics of runs", lambda rng: mixed(rng, good, odd_row), read, wrong,
                    places=(path.name,))  # fmt: skip
 
 
@@ -188,14 +188,14 @@ def summary_file(folder: Path) -> Surface:
     (home / "metrics.jsonl").write_text("".join(json.dumps({"round": n, "accuracy": n / 9}) + "\n" for n in range(4)))
 
     def draw(rng: random.Random) -> tuple[bytes, bool]:
-        text = mixed(rng, good, lambda r: json_text(changed(r, document)).encode("utf-8", "surrogatepass"))
+        text = mixed(rng, good, odd_json(document))
         return text, rng.random() < _DRAWN
 
     def read(case: tuple[bytes, bool]) -> list[str]:
         path.write_bytes(case[0])
         return _reported(load_runs([home]), folder / "report", case[1])
 
-    return Surface("summary", "summaries of runs, reported", draw, read, places=(home.name,))
+    return Surface("summaries of runs, reported", draw, read, places=(home.name,))
 
 
 def runs_file(folder: Path) -> Surface:
@@ -207,11 +207,11 @@ def runs_file(folder: Path) -> Surface:
     good = [json.dumps(document, indent=1).encode()]
 
     def draw(rng: random.Random) -> tuple[bytes, bool]:
-        text = mixed(rng, good, lambda r: json_text(changed(r, document)).encode("utf-8", "surrogatepass"))
+        text = mixed(rng, good, odd_json(document))
         return text, rng.random() < _DRAWN
 
     def read(case: tuple[bytes, bool]) -> list[str]:
         path.write_bytes(case[0])
         return _reported(load_runs([path]), folder / "report", case[1])
 
-    return Surface("runs", "runs.json of reports", draw, read, places=(path.name, "two runs are called"))
+    return Surface("runs.json of reports", draw, read, places=(path.name, "two runs are called"))

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import fl_core.engines.round_loop as round_loop
 import fl_core.rounds
-from bench.crashes.__main__ import warm_up
 from bench.crashes.disk import Disk, why_no_disk
 from bench.crashes.faults import power_cut, run_killed
 from bench.crashes.hooks import Kill
 from bench.crashes.page import summary_of
 from bench.crashes.trials import Place, measure_reference, run_trial
+from bench.forks import warm_up
 from bench.small_run import small_config
 from experiments import runs
 from fl_core import checkpoint, run_folder
@@ -100,7 +100,7 @@ def main() -> None:
     reference = measure_reference(place)
     found = {}
     for name, (plant, kill, rivals) in PLANTS.items():
-        fault = replace(run_killed(rivals=rivals), kill=lambda draw, kill=kill: kill, most=1)
+        fault = replace(run_killed(), kill=lambda draw, kill=kill: kill, most=1, rivals=rivals)
         found[name] = run_trial(fault, replace(place, plant=plant), reference, name).violations
     trials = []
     while sum(len(trial.faults) for trial in trials) < 10:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,18 +13,13 @@ from bench.crashes.disk import why_no_disk
 from bench.crashes.faults import aimed
 from bench.crashes.hooks import PHASES, POINTS
 from bench.crashes.page import _WHERE, crashes_page, summary_of
-
-ROOT = Path(__file__).parents[3]
+from tests.bench.processes import found_in
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What the crash tests say of each planted fault, and of the product as it is."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.bench.crashes.plants", str(tmp_path_factory.mktemp("crashes"))]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return found_in("tests.bench.crashes.plants", tmp_path_factory.mktemp("crashes"))
 
 
 @pytest.mark.parametrize(

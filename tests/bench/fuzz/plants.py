@@ -153,7 +153,7 @@ def main() -> None:
     scratch = Path(sys.argv[1]).resolve()
     found = {}
     for name, read in READERS.items():
-        surface = Surface(name, name, number_of, read, places=("file",), limits=Limits(3.0 if read is hang else 60.0))
+        surface = Surface(name, number_of, read, places=("file",), limits=Limits(3.0 if read is hang else 60.0))
         found[name] = asdict(try_surface(surface, TRIES))
     for number, (name, (plant, make, tries)) in enumerate(PLANTS.items()):
         surface = make(scratch / str(number))

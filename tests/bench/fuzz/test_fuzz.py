@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from bench.fuzz.__main__ import SURFACES
 from bench.fuzz.page import fuzz_page
-
-ROOT = Path(__file__).parents[3]
-
-
-def in_a_process(module, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
+from tests.bench.processes import found_in, in_a_process
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What is said of each planted fault; in a process of its own, as it forks."""
-    done = in_a_process("tests.bench.fuzz.plants", str(tmp_path_factory.mktemp("plants")))
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return found_in("tests.bench.fuzz.plants", tmp_path_factory.mktemp("fuzz"))
 
 
 @pytest.mark.parametrize(

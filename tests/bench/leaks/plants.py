@@ -13,10 +13,10 @@ import tempfile
 from pathlib import Path
 
 import fl_core.engines.cohort_work as cohort_work
-from bench.crashes.__main__ import warm_up
-from bench.leaks import cases as leaks_cases
-from bench.leaks.__main__ import try_case
-from bench.leaks.cases import Case
+from bench.forks import warm_up
+from bench.leaks.commands import ended, run_of
+from bench.leaks.life import Life
+from bench.leaks.trial import try_case
 from fl_core.engines import round_loop
 
 
@@ -48,14 +48,14 @@ def plant():
 def small(scene):
     """One short run in the clear."""
     xnoise = {"federation": {"rounds": 2, "n_min": 6}, "noise": {"dropout": "xnoise"}}
-    return leaks_cases._ended(leaks_cases._run(scene, "small", sections=xnoise).run(), 0)
+    return ended(run_of(scene, "small", sections=xnoise).run(), 0)
 
 
 def keys(scene):
     """Keys of a deployment, and a copy that others can read."""
     folder = scene.seen / "deployment"
     words = ["party", "init", str(folder), "--address", "127.0.0.1:7101", "--address", "127.0.0.1:7102"]
-    wrong = leaks_cases._ended(leaks_cases.Life(scene, "init", words).run(), 0)
+    wrong = ended(Life(scene, "init", words).run(), 0)
     key = folder / "party-0" / "sealing-key.pem"
     (folder / "note.txt").write_text("".join(key.read_text().splitlines()[1:-1]))
     key.chmod(0o644)
@@ -65,9 +65,8 @@ def keys(scene):
 def main() -> None:
     scratch = Path(sys.argv[1]).resolve()
     warm_up()
-    leaks_cases.CASES |= {"small": Case(small), "keys": Case(keys)}
-    found = {name: try_case("small", scratch / name, what) for name, what in (("planted", plant), ("clean", None))}
-    found["keys"] = try_case("keys", scratch / "keys")
+    found = {name: try_case(small, scratch / name, what) for name, what in (("planted", plant), ("clean", None))}
+    found["keys"] = try_case(keys, scratch / "keys")
     print(json.dumps(found))
 
 

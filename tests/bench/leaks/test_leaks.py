@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.leaks.__main__ import allowed, leaks_page
+from bench.leaks.allowed import allowed
+from bench.leaks.page import leaks_page
 from bench.leaks.search import KEY_ENCODINGS, TEXT_ENCODINGS, VECTOR_ENCODINGS, Found, Index, Secret
+from tests.bench.processes import found_in
 
-ROOT = Path(__file__).parents[3]
 KEY = bytes(range(131, 163))
 FLOATS, STEPS = (0.12345678, -1.9876543, 2.3456789), (40123, -50321, 60777)
 
@@ -23,11 +20,7 @@ FLOATS, STEPS = (0.12345678, -1.9876543, 2.3456789), (40123, -50321, 60777)
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What the search says of each planted leak, and of the product as it is."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.bench.leaks.plants", str(tmp_path_factory.mktemp("leaks"))]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return found_in("tests.bench.leaks.plants", tmp_path_factory.mktemp("leaks"))
 
 
 @pytest.mark.parametrize(

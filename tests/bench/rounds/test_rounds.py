@@ -17,7 +17,7 @@ from bench.rounds.__main__ import TOLERANCE, Bench, check_equal_work, difference
 from bench.rounds.arithmetic import matrix_rate, operations_of_step
 from bench.rounds.cells import FRAMEWORKS, Cell, grid, shrunk
 from bench.rounds.page import rounds_page, rounds_plot, seconds_of
-from bench.rounds.process import descendants, proportional_mib, run_cell
+from bench.rounds.process import run_cell
 from bench.rounds.report import Task, task_of
 from bench.rounds.sotto import run
 from bench.rounds.work import load_work, reference_adapter
@@ -170,11 +170,6 @@ def test_a_cell_that_takes_too_long_is_ended_with_all_it_started(tmp_path):
         time.sleep(0.05)
     else:
         pytest.fail("the child is still running")
-
-
-def test_memory_of_a_process_that_has_gone_is_nothing():
-    assert proportional_mib(2**22 + 1) == 0.0
-    assert descendants(2**22 + 1) == [2**22 + 1]
 
 
 def test_every_cell_has_its_own_name_and_small_ones_keep_every_kind():

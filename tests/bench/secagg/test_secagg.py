@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from bench.secagg.__main__ import Cell, main, measure_cell, plaintext_sum, ring_of
+from bench.secagg.__main__ import main
+from bench.secagg.cell import Cell, measure_cell, plaintext_sum, ring_of
 
 
 def test_the_plaintext_sum_is_that_of_the_files_vectors(tmp_path):
@@ -31,7 +32,7 @@ def test_every_round_opens_the_plaintext_sum_and_leaves_no_file(tmp_path):
 
 
 def test_a_wrong_sum_is_no_result(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.secagg.__main__.plaintext_sum", lambda path, length: np.zeros(length, dtype=np.int64))
+    monkeypatch.setattr("bench.secagg.cell.plaintext_sum", lambda path, length: np.zeros(length, dtype=np.int64))
     with pytest.raises(RuntimeError, match="is not the plaintext sum"):
         measure_cell(Cell(clients=2, length=50, parties=2), tmp_path, repeats=1, timeout_s=60)
     assert list(tmp_path.iterdir()) == []

@@ -16,8 +16,8 @@ import bench.soak.coordinator
 import bench.soak.crowd  # noqa: F401
 import experiments.commands.party  # noqa: F401
 import secagg.party.daemon  # noqa: F401
-from bench.crashes.__main__ import warm_up
 from bench.crashes.victim import Life, start
+from bench.forks import warm_up
 from bench.small_run import small_config
 from bench.soak.clients import run_clients
 from bench.soak.deployment import Load

@@ -9,30 +9,25 @@ import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import bench.soak.__main__ as soak
+from bench.processes import children_of
 from bench.soak.checks import faults_of, openings_of_journal, outcomes
 from bench.soak.load import known_sum
 from bench.soak.page import curves_of, draw, soak_page
 from bench.soak.probe import ask_objects, site_folder
 from bench.soak.rounds import goes_on
-from bench.soak.samples import Sample, children_of, sample_of
+from bench.soak.samples import Sample, sample_of
 from bench.soak.verdict import Limits, assess
-
-ROOT = Path(__file__).parents[3]
+from tests.bench.processes import found_in
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What the soak says of each planted fault, and of the product as it is."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.bench.soak.plants", str(tmp_path_factory.mktemp("soak"))]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return found_in("tests.bench.soak.plants", tmp_path_factory.mktemp("soak"))
 
 
 def test_a_run_of_the_product_as_it_is_stays_flat(found):

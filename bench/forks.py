@@ -1,0 +1,44 @@
+"""For harnesses that fork a process for everything they try, so that a try costs milliseconds and not an import.
+
+The process that forks must have computed nothing with threads: those would not outlive a fork.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+import torch
+
+from bench.small_run import small_config, small_task
+from experiments.figures import pyplot
+from fl_core.adapters import flat_adapter
+from fl_core.privacy_plan import plan_privacy
+
+__all__ = ["die_with_parent", "warm_up"]
+
+
+def warm_up() -> None:
+    """Load what every run needs, and fill its caches, once for all forks."""
+    torch.set_num_threads(1)
+    import dp_accounting.pld.pld_privacy_accountant  # noqa: F401
+    from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+
+    config = small_config()
+    task = small_task(config)
+    plan_privacy(config, len(flat_adapter(task.model)), task.records)
+    plt = pyplot()
+    figure, axes = plt.subplots()
+    axes.plot([0, 1], label="fonts")
+    axes.legend()
+    with open(os.devnull, "wb") as nowhere:
+        figure.savefig(nowhere, format="png")
+    plt.close(figure)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process, a fork, when the one that forked it is gone."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() == 1:
+        os._exit(70)
