@@ -18,7 +18,9 @@ _LINK = "../bench/results/reliability"
 
 def _crashes(part: Part) -> list[str]:
     rows = [
-        (FAULTS[kind], f"{row['survived']} / {row['tried']}", len(row["violations"]), f"`{row['command']}`")
+        (FAULTS[kind], f"not run: {row['not_run']}", "", "")
+        if "not_run" in row
+        else (FAULTS[kind], f"{row['survived']} / {row['tried']}", len(row["violations"]), f"`{row['command']}`")
         for kind, row in part["rows"].items()
     ]
     return [
@@ -43,13 +45,25 @@ def _fuzz(part: Part) -> list[str]:
     return [
         "Everything that reaches Sotto from outside, with bytes flipped, cut, spliced and repeated, and with values of "
         "odd kinds and sizes. Refused means in one sentence; accepted, with the meaning that the bytes have; nothing "
-        "else may happen: no other exception, no hang, no memory that grows beyond a bound. Command: "
-        "`python -m bench.fuzz --out DIR --seed 27`.",
+        f"else may happen: no other exception, no hang, no memory that grows beyond a bound. {_fuzz_commands(part)}.",
         "",
         *table(("input", "tried", "refused", "accepted", "violations", "peak memory"), rows),
         "",
         _more("fuzz", part, "the command of each row"),
     ]
+
+
+def _fuzz_commands(part: Part) -> str:
+    """As few commands as give all rows: those that differ in their surface alone are one."""
+    surfaces: dict[str, list[str]] = {}
+    for name, row in part["rows"].items():
+        surfaces.setdefault(row["command"].replace(f" --surfaces {name}", ""), []).append(name)
+    most = max(surfaces.values(), key=len)
+    commands = [next(command for command, names in surfaces.items() if names is most)]
+    for command, names in surfaces.items():
+        if names is not most:
+            commands.append(command.replace(" --out DIR", f" --out DIR --surfaces {' '.join(names)}"))
+    return f"Command{'s' * (len(commands) > 1)}: {', then '.join(f'`{command}`' for command in commands)}"
 
 
 def _attacks(part: Part) -> list[str]:
@@ -107,16 +121,13 @@ def _audit(part: Part) -> list[str]:
 
 
 def _variance(part: Part) -> list[str]:
-    engines = part["engines"]
-    rows = [
-        (
-            name, one["possible"], one["measured"],
-            f"{sum(row['holds'] for row in part['rows'] if row['engine'] == name)} of "
-            f"{sum(row['engine'] == name for row in part['rows'])}",
-            one["rest"] or "",
-        )
-        for name, one in engines.items()
-    ]  # fmt: skip
+    rows = []
+    for name, one in part["engines"].items():
+        if "not_run" in one:
+            rows.append((name, "", "", "", f"not run: {one['not_run']}"))
+            continue
+        held = [row["holds"] for row in part["rows"] if row["engine"] == name]
+        rows.append((name, one["possible"], one["measured"], f"{sum(held)} of {len(held)}", one["rest"]))
     worst = max(abs(row["ratio"] - 1) for row in part["rows"])
     planted = Counter(row["name"].split(":")[0] for row in part["planted"])
     caught = Counter(row["name"].split(":")[0] for row in part["planted"] if row["caught"])
@@ -130,7 +141,7 @@ def _variance(part: Part) -> list[str]:
         "",
         *table(("planted fault", "caught"), [(name, f"{caught[name]} of {count}") for name, count in planted.items()]),
         "",
-        _more("variance", part, "every cell, and the tests that cover it"),
+        _more("variance", part, "every cell"),
     ]
 
 

@@ -9,7 +9,8 @@ import re
 import pytest
 
 import bench.reliability.__main__ as reliability
-from bench.reliability.__main__ import CHECKS, PAGE, reliability_page
+from bench.reliability.__main__ import CHECKS, PAGE
+from bench.reliability.page import reliability_page
 from bench.reliability.sections import SECTIONS
 
 
@@ -49,3 +50,24 @@ def test_a_failure_in_a_result_is_a_failure_on_the_page(parts, tmp_path, monkeyp
     (tmp_path / "page.md").write_text(page)
     assert reliability.main(["--check"]) == 1
     assert "run python -m bench.reliability" in capsys.readouterr().err
+
+
+def test_what_could_not_be_run_is_said_to_be_so(parts):
+    without = copy.deepcopy(parts)
+    without["crashes"]["rows"]["power-cut"] = {"not_run": "needs root, to mount a file system"}
+    without["variance"]["engines"]["ray"] = {"not_run": "Ray is not installed"}
+    page = reliability_page(without)
+    assert "| SIGKILL, and the disk loses what was not synced | not run: needs root, to mount a file system |" in page
+    assert "| ray |  |  |  | not run: Ray is not installed |" in page
+    assert "| 440 of 440 survived |" in page
+
+
+def test_the_fuzzing_section_names_the_commands_of_all_its_rows(parts):
+    rows = {
+        name: {**row, "command": f"python -m bench.fuzz --out DIR --surfaces {name} --tries {tries} --seed 1"}
+        for (name, row), tries in zip(list(parts["fuzz"]["rows"].items())[:4], (1, 1, 0.5, 1), strict=True)
+    }
+    odd = list(rows)[2]
+    page = reliability_page({**parts, "fuzz": {**parts["fuzz"], "rows": rows}})
+    command = "python -m bench.fuzz --out DIR"
+    assert f"Commands: `{command} --tries 1 --seed 1`, then `{command} --surfaces {odd} --tries 0.5 --seed 1`." in page
