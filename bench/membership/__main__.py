@@ -20,19 +20,13 @@ import torch
 
 from bench.command import parser_of, say, seconds_left
 from bench.measure import environment
+from bench.membership.candidates import all_sequences, candidates_of
+from bench.membership.design import Arm, Design, config_of
 from bench.membership.figure import draw
+from bench.membership.losses import base_losses, released_losses
 from bench.membership.page import membership_page
 from bench.membership.rows import Repetition, control_row, null_row, row_of
-from bench.membership.runs import (
-    Arm,
-    Design,
-    all_sequences,
-    base_losses,
-    candidates_of,
-    config_of,
-    released_losses,
-    train,
-)
+from bench.membership.runs import train
 from bench.records import store
 from experiments.display import RoundProgress
 from fl_core.privacy.ledger import read_ledger

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.membership.runs import DELTA, Arm, Candidates
+from bench.membership.candidates import Candidates
+from bench.membership.design import DELTA, Arm
 from bench.membership.scores import (
     above,
     allowed,

@@ -16,8 +16,10 @@ from sklearn.metrics import roc_auc_score
 
 import bench.membership.__main__ as membership
 from bench.membership.__main__ import ARMS, DESIGN, measure, report
+from bench.membership.candidates import Candidates, all_sequences, candidates_of
+from bench.membership.design import DELTA, Arm, Design, config_of
 from bench.membership.rows import FPR, Repetition, control_row, null_row
-from bench.membership.runs import DELTA, Arm, Candidates, Design, _only, all_sequences, candidates_of, config_of, train
+from bench.membership.runs import _only, train
 from bench.membership.scores import (
     _chance,
     above,
