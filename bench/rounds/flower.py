@@ -1,9 +1,9 @@
 """A cell of `bench.rounds` in Flower's simulation: `python -m bench.rounds.flower JSON`.
 
-Needs flwr with Ray, PyTorch, transformers and PEFT, and nothing of this repository but `work`,
-`flower_client`, `report`. Flower's own FedAvg strategy asks every client in every round; Ray has one
-actor for each core, one thread each; nothing is evaluated. Private: Flower's wrapper with fixed clipping at the
-clients and Gaussian noise at the server (to clip at the server would be one thread's work for all clients).
+Needs flwr with Ray, PyTorch, transformers and PEFT, and nothing of this repository but `work`, `flower_client`,
+`report`. Flower's own FedAvg strategy asks every client in every round; Ray has one actor for each core, one thread
+each; nothing is evaluated. Private: Flower's wrapper with fixed clipping at the clients and Gaussian noise at the
+server (to clip at the server would be one thread's work for all clients).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A cell of `bench.rounds` in apple/pfl-research: `python -m bench.rounds.pfl JSON`.
 
-Needs pfl with PyTorch, transformers and PEFT, and nothing of this repository but `work` and `report`. Set
-up as pfl's documentation and benchmarks do: one model trained in place, its `SimulatedBackend`, federated averaging,
-users as tensors in memory, no evaluation. Under torchrun its processes share each cohort. In its favour: local
-optimisers see the adapter's parameters only, not the frozen base's. The `Gaussian` mechanism is pfl's own, applied
-centrally: clip every user's update, add noise to the sum.
+Needs pfl with PyTorch, transformers and PEFT, and nothing of this repository but `work` and `report`. Set up as pfl's
+documentation and benchmarks do: one model trained in place, its `SimulatedBackend`, federated averaging, users as
+tensors in memory, no evaluation. Under torchrun its processes share each cohort. In its favour: local optimisers see
+the adapter's parameters only, not the frozen base's. The `Gaussian` mechanism is pfl's own, applied centrally: clip
+every user's update, add noise to the sum.
 """
 
 from __future__ import annotations

@@ -13,12 +13,15 @@ import torch
 
 import bench.rounds.__main__ as rounds
 from bench.rounds import prepare
-from bench.rounds.__main__ import TOLERANCE, Bench, check_equal_work, difference, main
+from bench.rounds.__main__ import main
 from bench.rounds.arithmetic import matrix_rate, operations_of_step
 from bench.rounds.cells import FRAMEWORKS, Cell, grid, shrunk
-from bench.rounds.page import rounds_page, rounds_plot, seconds_of
+from bench.rounds.equal_work import TOLERANCE, check_equal_work, difference
+from bench.rounds.figure import draw
+from bench.rounds.page import rounds_page, seconds_of
 from bench.rounds.process import run_cell
 from bench.rounds.report import Task, task_of
+from bench.rounds.runner import CellRunner
 from bench.rounds.sotto import run
 from bench.rounds.work import load_work, reference_adapter
 from experiments.datasets.image_data import ImageData
@@ -132,12 +135,12 @@ def test_a_framework_that_does_other_work_is_not_timed(tmp_path, monkeypatch):
         return {"seconds": [1.0, 1.0], "peak_mib": 1.0, "done": {}}
 
     folder = image_work(tmp_path / "work", monkeypatch)
-    monkeypatch.setattr(rounds, "run_cell", run_wrongly)
+    monkeypatch.setattr("bench.rounds.runner.run_cell", run_wrongly)
     cell = Cell("mnist", 5, "pfl", rank=4)
-    bench = Bench(tmp_path, {"pfl": "python"}, 2, 10.0, {"mnist": 5}, {("mnist", "raw", 4): folder})
-    assert not check_equal_work(bench, cell)["equal"]
+    runner = CellRunner(tmp_path, {"pfl": "python"}, 2, 10.0, {"mnist": 5}, {("mnist", "raw", 4): folder})
+    assert not check_equal_work(runner, cell)["equal"]
     part = {"environment": [], "rows": [], "equal_work": [], "clip_norm": 1, "noise_multiplier": 1, "tolerance": 1e-5}
-    assert rounds._add(bench, cell, part, 0)
+    assert rounds._add(runner, cell, part, 0)
     assert part["rows"][0]["runs"][0]["not_run"] == "its local work differs from plain PyTorch's by 2.0e-05"
     assert "NO: not measured" in rounds_page(part)
 
@@ -185,18 +188,18 @@ def test_every_cell_has_its_own_name_and_small_ones_keep_every_kind():
 def test_the_command_goes_on_where_it_stopped_and_draws_what_it_has(tmp_path, monkeypatch):
     timed = []
 
-    def measured(bench, cell):
+    def measured(runner, cell):
         timed.append(cell.name)
         if cell.framework == "flower":
             return {"seconds": [], "peak_mib": 5.0, "load": 0.1, "not_run": "more than 240 s"}
         return {"seconds": [0.5, 1.5], "first": 9.0, "peak_mib": 300.0, "load": 0.1, "parameters": 50 * cell.rank}
 
     monkeypatch.setattr(rounds, "measure", measured)
-    monkeypatch.setattr(rounds, "check_equal_work", lambda bench, cell: {
+    monkeypatch.setattr(rounds, "check_equal_work", lambda runner, cell: {
         "work": cell.work, "inputs": cell.inputs, "framework": cell.framework, "difference": 0.0, "equal": True,
         "checks": [{"clients": 1, "rounds": 2, "difference": 0.0, "moved": 0.1}],
     })  # fmt: skip
-    monkeypatch.setattr(rounds, "_count_arithmetic", lambda bench, cells, part: part["arithmetic"].extend(
+    monkeypatch.setattr(rounds, "_count_arithmetic", lambda runner, cells, part: part["arithmetic"].extend(
         [] if part["arithmetic"] else
         [{"work": "mnist", "inputs": "raw", "rank": 16, "operations": 2 * 10**8, "rate": 4e11}]
     ))  # fmt: skip
@@ -233,7 +236,7 @@ def test_the_operations_of_a_step_are_those_of_its_products(tmp_path, monkeypatc
 def test_a_figure_is_drawn_of_a_single_cell(tmp_path):
     row = {**Cell("mnist", 20, "sotto").fields, "guarantee": "none"}
     row["runs"] = [{"seconds": [0.25], "peak_mib": 300.0, "load": 0.0, "parameters": 6560}]
-    rounds_plot({"rows": [row]}, tmp_path / "rounds.png")
+    draw({"rows": [row]}, tmp_path / "rounds.png")
     assert (tmp_path / "rounds.png").stat().st_size > 10_000
 
 
