@@ -20,7 +20,8 @@ from bench.measure import environment
 from bench.records import Row, load_by_name, store
 from bench.soak.clients import run_clients
 from bench.soak.deployment import Load
-from bench.soak.page import curves_of, draw, soak_page
+from bench.soak.figure import curves_of, draw
+from bench.soak.page import soak_page
 from bench.soak.rounds import run_rounds
 from bench.soak.samples import Sample
 from bench.soak.verdict import Limits

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.soak.lines import without_numbers
 from bench.soak.load import known_sum
 from secagg.wire import ids_of
 
@@ -91,7 +91,7 @@ def outcomes(lines: Sequence[Line]) -> dict[str, Any]:
     seconds = [line["seconds"] for line in lines if "seconds" in line]
 
     def sentences(kind: str) -> dict[str, int]:
-        return dict(Counter(_template(line["sentence"]) for line in lines if line["kind"] == kind).most_common())
+        return dict(Counter(without_numbers(line["sentence"]) for line in lines if line["kind"] == kind).most_common())
 
     return {
         "rounds": kinds["opened"] + kinds["refused"] + kinds["given up"],
@@ -108,8 +108,3 @@ def outcomes(lines: Sequence[Line]) -> dict[str, Any]:
         "failed_sentences": sentences("failed"),
         "notes": sentences("note"),
     }
-
-
-def _template(sentence: str) -> str:
-    """A sentence without its numbers, so that equal kinds are counted together."""
-    return re.sub(r"\d+(\.\d+)?", "N", sentence)[:160]

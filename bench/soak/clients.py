@@ -21,6 +21,7 @@ from typing import Any
 
 from bench.soak.checks import faults_of, openings_of_journal, outcomes, read_log
 from bench.soak.deployment import Deployment, Load
+from bench.soak.lines import GrowingFile
 from bench.soak.load import PARTIES
 from bench.soak.samples import Sample, sample_of
 from bench.soak.verdict import Limits, assess
@@ -90,7 +91,7 @@ class _Watch:
         self.seconds = 0.0
         self._burner: subprocess.Popen[bytes] | None = None
         self._returning: dict[int, float] = {}
-        self._read = self._done = 0
+        self._log, self._done = GrowingFile(deployment.log), 0
 
     def go(self) -> None:
         """Until the coordinator has ended, or should have."""
@@ -133,17 +134,9 @@ class _Watch:
             self.problems.append(f"{load.clients - alive} of {load.clients} clients ended with an error")
 
     def _rounds(self) -> int:
-        """Rounds that have ended; lines are read once."""
-        log = self._deployment.log
-        if log.exists():
-            with log.open() as file:
-                file.seek(self._read)
-                new = file.read()
-            whole = new[: new.rfind("\n") + 1]
-            self._read += len(whole)
-            self._done += sum(
-                json.loads(line)["kind"] in ("opened", "refused", "given up") for line in whole.splitlines()
-            )
+        """Rounds that have ended."""
+        kinds = [json.loads(line)["kind"] for line in self._log.new_lines()]
+        self._done += sum(kind in ("opened", "refused", "given up") for kind in kinds)
         return self._done
 
     def _do_harm(self, now: float) -> None:

@@ -1,65 +1,20 @@
-"""From rows of `bench.soak` to a Markdown page and curves."""
+"""From rows of `bench.soak` to a Markdown page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from bench.markdown import measured, table
 from bench.records import Part, Row
-from bench.soak.samples import Sample
-from experiments.figures import pyplot
 
-__all__ = ["SOAKS", "curves_of", "draw", "soak_page"]
+__all__ = ["SOAKS", "soak_page"]
 
 SOAKS = {
     "rounds": "rounds of a run, aggregation in the clear",
     "rounds-smpc": "rounds of a run under SMPC, three parties",
     "clients": "clients, parties and links that fail",
 }
-_POINTS = 240  # of a curve
 _MIB = 2**20
-
-
-def curves_of(samples: Sequence[Sample]) -> dict[str, dict[str, list[float]]]:
-    """What is drawn, by process: seconds, rounds, private MiB, descriptors, threads; evenly thinned."""
-    curves: dict[str, dict[str, list[float]]] = {}
-    for who in dict.fromkeys(sample.who for sample in samples):
-        own = [sample for sample in samples if sample.who == who]
-        kept = own[:: max(1, len(own) // _POINTS)]
-        curves[who] = {
-            "seconds": [round(s.seconds, 1) for s in kept],
-            "round": [s.round for s in kept],
-            "uss_mib": [round(s.uss / _MIB, 2) for s in kept],
-            "descriptors": [s.descriptors for s in kept],
-            "threads": [s.threads for s in kept],
-        }
-    return curves
-
-
-def draw(rows: dict[str, Row], path: Path) -> None:
-    """Private memory, descriptors and threads of every process over time, a column for each kind."""
-    rows = {kind: row for kind, row in rows.items() if row.get("curves")}
-    if not rows:
-        return
-    plt = pyplot()
-    figure, axes = plt.subplots(
-        3, len(rows), figsize=(5 * len(rows), 8), sharex="col", squeeze=False, layout="constrained"
-    )
-    for column, (kind, row) in enumerate(rows.items()):
-        axes[0][column].set_title(SOAKS[kind], fontsize=9)
-        for who, curve in row["curves"].items():
-            for line, (name, label) in enumerate(
-                (("uss_mib", "private memory, MiB"), ("descriptors", "descriptors"), ("threads", "threads"))
-            ):
-                axes[line][column].plot(curve["seconds"], curve[name], label=who, linewidth=1)
-                axes[line][column].set_ylabel(label)
-                axes[line][column].set_ylim(bottom=0)
-        axes[2][column].set_xlabel("seconds")
-        axes[0][column].legend(fontsize=7)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def soak_page(part: Part) -> str:

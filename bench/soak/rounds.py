@@ -8,7 +8,6 @@ of its metrics. Nothing is asked of it but, now and then, how many objects it ho
 from __future__ import annotations
 
 import os
-import re
 import signal
 import statistics
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 
 from bench.forks import die_with_parent
 from bench.processes import children_of
+from bench.soak.lines import GrowingFile, without_numbers
 from bench.soak.probe import ask_objects, site_folder
 from bench.soak.samples import Sample, sample_of
 from bench.soak.verdict import Limits, assess
@@ -116,19 +116,20 @@ def watch(
         say: told how it goes.
         every_s: seconds between two looks.
     """
-    found, began, counter, shown = Watch(), time.monotonic(), _Rounds(out / "metrics.jsonl"), 0
+    found, began, metrics, lines, shown = Watch(), time.monotonic(), GrowingFile(out / "metrics.jsonl"), 0, 0
     while ended() is None and time.monotonic() - began < limit_s:
-        done, looks = counter.done(), len(found.files)
+        lines += len(metrics.new_lines())
+        done, looks = max(0, lines - 1), len(found.files)  # the first line is the untuned model's
         if done >= rounds:
             break  # what comes then is the end of the run: figures, an adapter
         if done > 0:
             asks = probe is not None and looks % _OBJECTS_EVERY == 0
             for who, one in _family(pid):
                 objects = ask_objects(one, probe) if asks and probe is not None else None
-                sample = sample_of(who, one, time.monotonic() - began, counter.done(), objects)
+                sample = sample_of(who, one, time.monotonic() - began, done, objects)
                 if sample is not None:
                     found.samples.append(sample)
-            found.files.append({"round": counter.done(), **_sizes(out)})
+            found.files.append({"round": done, **_sizes(out)})
         if done >= shown + rounds // 10:
             shown = done
             say(f"{done} of {rounds} rounds, {time.monotonic() - began:.0f} s")
@@ -166,27 +167,10 @@ def summary_of(found: Watch, out: Path, rounds: int, limits: Limits) -> dict[str
         rows = [one for one in read_metrics(out / "metrics.jsonl") if one["round"]]  # row 0 is the untuned model's
         row["openings"] = len(openings)
         row["refused"] = sum("message" in one for one in rows)
-        row["sentences"] = sorted({_template(one["message"]) for one in rows if "message" in one})
+        row["sentences"] = sorted({without_numbers(one["message"]) for one in rows if "message" in one})
         if len(openings) + row["refused"] < len(rows):
             row["problems"].append(f"{len(rows)} rounds, but {len(openings)} openings in the ledger")
     return row
-
-
-class _Rounds:
-    """Counts a growing file's lines without reading any of them twice."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._offset, self._lines = path, 0, 0
-
-    def done(self) -> int:
-        """Rounds that are recorded; the first line is the untuned model's."""
-        if self._path.exists():
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                new = file.read()
-            self._offset += len(new)
-            self._lines += new.count(b"\n")
-        return max(0, self._lines - 1)
 
 
 def _family(pid: int) -> list[tuple[str, int]]:
@@ -220,8 +204,3 @@ def _growth(files: Sequence[dict[str, int]]) -> dict[str, Any]:
     apart = max(1, last["round"] - first["round"])
     grown = {name: round((last[name] - first[name]) / apart, 1) for name in (*_PARTS, "all")}
     return {"bytes_a_round": grown, "files": last["files"], "bytes": last["all"]}
-
-
-def _template(sentence: str) -> str:
-    """A sentence with its numbers left out, so that equal kinds of refusal are counted as one."""
-    return re.sub(r"\d+", "N", sentence)[:200]

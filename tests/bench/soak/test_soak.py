@@ -15,8 +15,9 @@ import pytest
 import bench.soak.__main__ as soak
 from bench.processes import children_of
 from bench.soak.checks import faults_of, openings_of_journal, outcomes
+from bench.soak.figure import curves_of, draw
 from bench.soak.load import known_sum
-from bench.soak.page import curves_of, draw, soak_page
+from bench.soak.page import soak_page
 from bench.soak.probe import ask_objects, site_folder
 from bench.soak.rounds import goes_on
 from bench.soak.samples import Sample, sample_of
