@@ -21,17 +21,18 @@ from bench import gaussian_tails
 from bench.command import parser_of, say
 from bench.gpu import checks
 from bench.gpu.page import gpu_page
-from bench.lora_step.methods import OPACUS, has_opacus, stage_methods, step_methods
+from bench.lora_step.methods import known_steps, stage_methods, step_methods
 from bench.lora_step.shapes import DISTILGPT2, GRID, LLAMA_8B, TINY, Cell, Shape
 from bench.measure import Operations, device_events, environment, kernel_seconds, round_robin
 from bench.records import store
 from kernels.gaussian import gaussian_noise
 from kernels.lora_grad import lora_pair_grads
 
-Section = Callable[["Bench"], Any]
+Section = Callable[["Session"], Any]
+ADAPTERS = ((4, "c_attn"), (16, "all"))  # ranks and targets of the adapters where not the whole grid is measured
 
 
-class Bench:
+class Session:
     """What sections share: device, shape, and how long each may still take."""
 
     def __init__(self, device: str, quick: bool, seconds: float) -> None:
@@ -51,54 +52,57 @@ class Bench:
         return time.perf_counter() > self.section_end
 
 
-def stage(bench: Bench) -> list[dict[str, Any]]:
+def stage(session: Session) -> list[dict[str, Any]]:
     """Times of the isolated stage."""
     rows = []
-    for cell in bench.cells:
-        if bench.late():
+    for cell in session.cells:
+        if session.late():
             break
-        methods = stage_methods(bench.shape, cell, bench.device)
-        rows.append(cell.row | {"methods": round_robin(methods, 20, bench.device, limit_s=3.0)})
+        methods = stage_methods(session.shape, cell, session.device)
+        rows.append(cell.row | {"methods": round_robin(methods, 20, session.device, limit_s=3.0)})
     return rows
 
 
-def step(bench: Bench) -> list[dict[str, Any]]:
+def step(session: Session) -> list[dict[str, Any]]:
     """Times of the whole step, in float32 and bfloat16."""
-    chosen = bench.cells if bench.quick else [c for c in GRID if (c.rank, c.targets) in ((4, "c_attn"), (16, "all"))]
+    chosen = [cell for cell in GRID if (cell.rank, cell.targets) in ADAPTERS]
     rows = []
     for dtype in (torch.float32, torch.bfloat16):
-        for cell in chosen:
-            if bench.late():
+        for cell in session.cells if session.quick else chosen:
+            if session.late():
                 return rows
-            names = ("non-private fused", "non-private", *(OPACUS if has_opacus() else ()), "sotto", "sotto integer")
-            methods = step_methods(bench.shape, cell, names, bench.device, dtype)
+            names = sorted(_steps(), key=lambda name: name != "non-private fused")  # the peer of ratios comes first
+            methods = step_methods(session.shape, cell, tuple(names), session.device, dtype)
             rows.append(
                 cell.row
-                | {"dtype": str(dtype).removeprefix("torch."), "methods": round_robin(methods, 10, bench.device)}
+                | {"dtype": str(dtype).removeprefix("torch."), "methods": round_robin(methods, 10, session.device)}
             )
     return rows
 
 
-def launches(bench: Bench) -> list[dict[str, Any]]:
+def launches(session: Session) -> list[dict[str, Any]]:
     """Operations, kernel launches and peak device memory of one step."""
     rows = []
-    cells = (
-        bench.cells if bench.quick else [Cell(16, t, r, n) for t in (128, 512) for r, n in ((4, "c_attn"), (16, "all"))]
-    )
-    for cell in cells:
+    chosen = [Cell(16, tokens, *adapter) for tokens in (128, 512) for adapter in ADAPTERS]
+    for cell in session.cells if session.quick else chosen:
         counts: dict[str, Any] = {}
-        for name in ("non-private", "non-private fused", *(OPACUS if has_opacus() else ()), "sotto", "sotto integer"):
-            if bench.late():
+        for name in _steps():
+            if session.late():
                 return rows
-            method = step_methods(bench.shape, cell, (name,), bench.device)[name]
+            method = step_methods(session.shape, cell, (name,), session.device)[name]
             method()
             method()
             with Operations() as counted:
                 method()
-            counts[name] = {"operations": counted.count} | (_on_device(method) if bench.device == "cuda" else {})
+            counts[name] = {"operations": counted.count} | (_on_device(method) if session.device == "cuda" else {})
             del method
         rows.append(cell.row | {"methods": counts})
     return rows
+
+
+def _steps() -> tuple[str, ...]:
+    """Methods of which whole steps are measured."""
+    return tuple(name for name in known_steps() if name != "sotto plain loss")
 
 
 def _on_device(method: Callable[[], object]) -> dict[str, float]:
@@ -111,69 +115,69 @@ def _on_device(method: Callable[[], object]) -> dict[str, float]:
     return {"launches": len(device_events(method)), "before_mib": before / 2**20, "peak_mib": peak / 2**20}
 
 
-def bandwidth(bench: Bench) -> list[dict[str, Any]]:
+def bandwidth(session: Session) -> list[dict[str, Any]]:
     """Bytes a second of the per-sample kernel on layers of an 8B model and of DistilGPT2, beside a plain copy's."""
-    copied = _copy_rate(bench)
-    pairs = [(64, 32)] if bench.quick else [*LLAMA_8B, (768, 2304), (3072, 768)]
+    copied = _copy_rate(session)
+    pairs = [(64, 32)] if session.quick else [*LLAMA_8B, (768, 2304), (3072, 768)]
     rows = []
     for dtype in (torch.bfloat16, torch.float32):
         for d_in, d_out in pairs:
             for rank in (4, 16, 64):
                 for batch, tokens in ((16, 128), (8, 512)):
-                    if bench.late():
+                    if session.late():
                         return rows
                     x, u, h, g = (
-                        torch.randn(batch, tokens, w, device=bench.device, dtype=dtype)
+                        torch.randn(batch, tokens, w, device=session.device, dtype=dtype)
                         for w in (d_in, rank, rank, d_out)
                     )
                     run = checks.pair_kernel(x, u, h, g)
                     peer = partial(lora_pair_grads, x, u, h, g, 1.0, torch.float32)
-                    seconds = kernel_seconds(run, "_lora_grad_kernel", bench.device)
+                    seconds = kernel_seconds(run, "_lora_grad_kernel", session.device)
                     moved = sum(t.nbytes for t in (x, u, h, g)) + 4 * batch * rank * (d_in + d_out)
                     rows.append(
                         {"dtype": str(dtype), "d_in": d_in, "d_out": d_out, "rank": rank, "batch": batch}
                         | {"tokens": tokens, "seconds": seconds}
-                        | {"bmm_seconds": kernel_seconds(peer, "", bench.device)}
+                        | {"bmm_seconds": kernel_seconds(peer, "", session.device)}
                         | {"bytes_per_s": moved / seconds, "copy_bytes_per_s": copied}
                         | {"of_copy": moved / seconds / copied}
                     )
     return rows
 
 
-def _copy_rate(bench: Bench) -> float:
+def _copy_rate(session: Session) -> float:
     """Bytes read and written a second by a plain copy."""
-    source = torch.zeros(2**20 if bench.quick else 2**28, device=bench.device)
+    source = torch.zeros(2**20 if session.quick else 2**28, device=session.device)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / round_robin({"": lambda: target.copy_(source)}, 20, bench.device)[""]["seconds"]
+    return 2 * source.nbytes / round_robin({"": lambda: target.copy_(source)}, 20, session.device)[""]["seconds"]
 
 
-def gaussian(bench: Bench) -> list[dict[str, Any]]:
+def gaussian(session: Session) -> list[dict[str, Any]]:
     """ChaCha20 normals against Philox ones and PyTorch's own."""
     rows = []
     for count in (73_728, 1_179_648, 100_000_000):
-        if bench.late() or (bench.quick and count > 2e6):
+        if session.late() or (session.quick and count > 2e6):
             break
         methods: dict[str, Callable[[], object]] = {}
-        if bench.device == "cuda":
+        if session.device == "cuda":
             from kernels.gpu.gaussian import philox_gaussian_noise
 
             methods["philox"] = lambda n=count: philox_gaussian_noise(n, 1, "cuda")
-        methods["torch.randn"] = lambda n=count: torch.randn(n, device=bench.device)
-        methods["chacha20"] = lambda n=count: gaussian_noise(n, bytes(32), bytes(12), bench.device)
-        rows.append({"count": count, "methods": round_robin(methods, 20, bench.device)})
+        methods["torch.randn"] = lambda n=count: torch.randn(n, device=session.device)
+        methods["chacha20"] = lambda n=count: gaussian_noise(n, bytes(32), bytes(12), session.device)
+        rows.append({"count": count, "methods": round_robin(methods, 20, session.device)})
     return rows
 
 
-def tails(bench: Bench) -> dict[str, Any]:
+def tails(session: Session) -> dict[str, Any]:
     """Kolmogorov-Smirnov and tails of 10^9 normals."""
-    return gaussian_tails.examine(10**6 if bench.quick else 10**9, 0, 1, bench.device)
+    return gaussian_tails.examine(10**6 if session.quick else 10**9, 0, 1, session.device)
 
 
 SECTIONS: dict[str, tuple[Section, float]] = {
-    "correctness": (lambda bench: checks.correctness(bench.device), 1.0),
+    "correctness": (lambda session: checks.correctness(session.device), 1.0),
     "bandwidth": (bandwidth, 0.2),
     "gaussian": (gaussian, 0.2),
-    "graph": (lambda bench: checks.graph_replay(bench.device, bench.shape), 0.2),
+    "graph": (lambda session: checks.graph_replay(session.device, session.shape), 0.2),
     "launches": (launches, 0.3),
     "stage": (stage, 0.4),
     "step": (step, 0.7),
@@ -195,15 +199,15 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore")
     torch.backends.cuda.matmul.allow_tf32 = False
     options.out.mkdir(parents=True, exist_ok=True)
-    bench = Bench(options.device, options.quick, options.seconds)
+    session = Session(options.device, options.quick, options.seconds)
     report: dict[str, Any] = {"environment": environment(options.device), "quick": options.quick, "seconds": {}}
     for name in options.only or SECTIONS:
         section, share = SECTIONS[name]
-        bench.within(share)
+        session.within(share)
         started = time.perf_counter()
         say(name)
         try:
-            report[name] = section(bench)
+            report[name] = section(session)
         except Exception as error:
             report[name] = {"error": f"{type(error).__name__}: {error}"[:500]}
         report["seconds"][name] = time.perf_counter() - started
