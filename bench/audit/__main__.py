@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 
 from bench.audit.faults import FAULTS, Fault
-from bench.audit.page import audit_page, draw_audit
+from bench.audit.figure import draw
+from bench.audit.page import audit_page
 from bench.audit.rounds import CANARIES, CONFIDENCE, DELTA, Audited, CanaryRounds, Setting
 from bench.command import parser_of, say, seconds_left
 from bench.measure import environment
@@ -132,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
     path = options.out / "audit.json"
     store(path, report)
     path.with_suffix(".md").write_text(audit_page(report))
-    draw_audit(rows, path.with_suffix(".png"))
+    draw(rows, path.with_suffix(".png"))
     return int(not all(map(_held, rows)))
 
 

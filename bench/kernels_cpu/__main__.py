@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bench.command import parser_of, say
-from bench.kernels_cpu.figure import plot
+from bench.kernels_cpu.figure import draw
 from bench.kernels_cpu.page import page
 from bench.lora_step.memory import memory_of
 from bench.lora_step.methods import OPACUS, known_steps, plain_losses, stage_methods, step_methods
@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         run(part, shape, options.cells or (QUICK_CELLS if options.quick else chosen[part]), options.out, options.limit)
     parts = {part: load(options.out / f"{part}.json") for part in PARTS}
     (options.out / "table.md").write_text(page(parts))
-    plot(parts, options.out / "plot.png")
+    draw(parts, options.out / "plot.png")
     return 0
 
 

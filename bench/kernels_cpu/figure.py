@@ -7,17 +7,14 @@ from typing import Any
 
 from bench.kernels_cpu.page import cell_of_row
 from bench.records import Part, Row
+from experiments.figures import pyplot
 
-__all__ = ["plot"]
+__all__ = ["draw"]
 
 
-def plot(parts: dict[str, Part], path: Path) -> None:
+def draw(parts: dict[str, Part], path: Path) -> None:
     """Stage speed-ups by cell beside whole steps and memory."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     figure = plt.figure(figsize=(13, 9), layout="constrained")
     axes = figure.subplot_mosaic([["stage", "stage"], ["step", "memory"]], width_ratios=[2, 1])
     _plot_stage(axes["stage"], parts["stage"]["rows"])

@@ -24,7 +24,8 @@ from bench.command import add_scratch, parser_of
 from bench.measure import environment
 from bench.records import add_environment, load, store
 from bench.secagg.cell import Cell, measure_cell
-from bench.secagg.page import aggregation_page, aggregation_plot
+from bench.secagg.figure import draw
+from bench.secagg.page import aggregation_page
 from bench.secagg.peer import flower_cell
 
 __all__ = ["main"]
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     store(path, part)
     path.with_suffix(".md").write_text(aggregation_page(part))
     if part["rows"]:
-        aggregation_plot(part, path.with_suffix(".png"))
+        draw(part, path.with_suffix(".png"))
     return 0
 
 

@@ -1,10 +1,10 @@
 """One round of Flower's SecAgg+ with its own code, in memory: what the server and a client of it cost.
 
 `python -m bench.secagg.flower client|round JSON` prints one JSON line. Needs flwr 1.41 and numpy and nothing of this
-repository, so that it can run in an interpreter of its own (Flower's pins exclude ours). The workflow and the client
-mod are Flower's, unchanged; only the network between them is replaced. Everything that is not the protocol is left out
-of the times, which favours Flower: serialising, transport, the broadcast of the model, training, and what a strategy
-does with the mean afterwards.
+repository but `bench.processes`, so that it can run in an interpreter of its own (Flower's pins exclude ours). The
+workflow and the client mod are Flower's, unchanged; only the network between them is replaced. Everything that is not
+the protocol is left out of the times, which favours Flower: serialising, transport, the broadcast of the model,
+training, and what a strategy does with the mean afterwards.
 """
 
 from __future__ import annotations

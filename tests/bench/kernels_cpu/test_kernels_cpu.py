@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import bench.kernels_cpu.__main__ as kernels_cpu
-from bench.kernels_cpu.figure import plot
+from bench.kernels_cpu.figure import draw
 from bench.kernels_cpu.page import page
 from bench.lora_step.shapes import TINY, Cell
 from bench.records import load
@@ -48,5 +48,5 @@ def test_tables_and_plot_show_every_part(tmp_path):
     assert "2.00 times its time at the median of 1 cells" in text
     assert "14 (+4)" in text
     assert "| sotto | 1 | 3 | 0.75 |" in text
-    plot(parts, tmp_path / "plot.png")
+    draw(parts, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 10_000
