@@ -97,7 +97,7 @@ def tail(threshold: float, counts: list[int], draws: int) -> dict[str, float]:
     return {"beyond": threshold, "above": counts[0], "below": counts[1], "expected": expected, "p": min(1.0, p)}
 
 
-def markdown(report: dict[str, Any]) -> str:
+def gaussian_page(report: dict[str, Any]) -> str:
     """The report as a page."""
     lines = [
         "# The ChaCha20 Gaussian",
@@ -145,8 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
     report = {"environment": environment(options.device)} | found
     if options.out:
         options.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-        options.out.with_suffix(".md").write_text(markdown(report))
-    print(markdown(report))
+        options.out.with_suffix(".md").write_text(gaussian_page(report))
+    print(gaussian_page(report))
     p_values = [run["p_at_least"] for run in found["kolmogorov_smirnov"]] + [row["p"] for row in found["tails"]]
     return int(min(p_values) < 1e-4)
 

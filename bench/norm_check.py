@@ -22,7 +22,7 @@ from secagg.envelopes import SealedMessage, seal
 from secagg.randomness import Keystream
 from secagg.sharing import split
 
-__all__ = ["main", "measure"]
+__all__ = ["main", "measure", "norm_check_page"]
 
 BOUND = 2**20  # grid steps
 LENGTHS, PARTIES, CLIENTS = (10**4, 10**5, 10**6, 10**7), (2, 3, 5), 6
@@ -77,7 +77,8 @@ def _message(aggregator: SmpcAggregator, spec: RoundSpec, client: int) -> Sealed
     return seal(message, spec, aggregator.deployment, aggregator.signing_key)
 
 
-def _page(part: Part) -> str:
+def norm_check_page(part: Part) -> str:
+    """One page of what was measured."""
     lines = [
         "# The norm check",
         "",
@@ -114,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
                 part["rows"].append(measure(length, parties))
                 print(part["rows"][-1], flush=True)
                 store(path, part)
-    path.with_suffix(".md").write_text(_page(part))
+    path.with_suffix(".md").write_text(norm_check_page(part))
     return 0
 
 
