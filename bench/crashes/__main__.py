@@ -62,13 +62,8 @@ def prepared(kind: str, scratch: Path) -> Iterator[tuple[Fault, Place]]:
 
 
 def try_kind(
-    kind: str,
-    tries: int,
-    seed: str,
-    scratch: Path,
-    only: str | None = None,
-    keep: Callable[[list[Trial]], None] = lambda trials: None,
-) -> list[Trial]:
+    kind: str, tries: int, seed: str, scratch: Path, only: str | None, keep: Callable[[list[Trial]], None]
+) -> None:
     """Trials of one kind until so many faults were tried.
 
     Args:
@@ -76,7 +71,7 @@ def try_kind(
         tries: faults.
         seed: of all trials.
         scratch: folder for runs.
-        only: seed of the one trial to repeat.
+        only: seed of the one trial to repeat; None: all.
         keep: called with all trials so far after each of them.
     """
     trials: list[Trial] = []
@@ -96,7 +91,6 @@ def try_kind(
             say(f"{kind}: {done} of {tries} faults, {broken} runs broken, {left:.0f} s left")
             if only is not None or len(trials) > 4 * tries:
                 break
-    return trials
 
 
 def main(arguments: list[str] | None = None) -> int:

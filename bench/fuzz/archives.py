@@ -13,6 +13,7 @@ import random
 import struct
 import zipfile
 import zlib
+from typing import Any
 
 from bench.fuzz.values import changed, encoded, json_text
 
@@ -20,7 +21,7 @@ __all__ = ["gzip_bomb", "npz_changed", "tensors_changed"]
 
 _BOMB_BYTES = 300 * 2**20
 # In the place of a tensor's type, shape or offsets.
-_LIES = (
+_LIES: tuple[Any, ...] = (
     "F64", "F16", "I64", "BOOL", "F8_E4M3", "U8", [1], [0], [], [2**32, 2**32], [-1], [0, 0], [0, 2**63], [1, 1],
 )  # fmt: skip
 

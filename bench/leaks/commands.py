@@ -23,9 +23,7 @@ _BASE: dict[str, Any] = {
 }
 
 
-def run_of(
-    scene: Scene, name: str, *words: str, sections: dict[str, dict[str, Any]] | None = None, **more: Any
-) -> Life:
+def run_of(scene: Scene, name: str, *words: str, sections: dict[str, Any] | None = None, **more: Any) -> Life:
     """`sotto run` in a folder named after the life, of the small configuration with these sections added to its own."""
     config = scene.seen / f"{name}.yaml"
     config.write_text(OmegaConf.to_yaml(OmegaConf.merge(_BASE, sections or {})))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,10 @@ import bench.rounds.__main__ as rounds
 from bench.rounds import prepare
 from bench.rounds.__main__ import main
 from bench.rounds.arithmetic import matrix_rate, operations_of_step
-from bench.rounds.cells import FRAMEWORKS, Cell, grid, shrunk
+from bench.rounds.cells import Cell, grid
 from bench.rounds.equal_work import TOLERANCE, check_equal_work, difference
 from bench.rounds.figure import draw
 from bench.rounds.page import rounds_page, seconds_of
-from bench.rounds.process import run_cell
 from bench.rounds.report import Task, task_of
 from bench.rounds.runner import CellRunner
 from bench.rounds.sotto import run
@@ -143,46 +140,6 @@ def test_a_framework_that_does_other_work_is_not_timed(tmp_path, monkeypatch):
     assert rounds._add(runner, cell, part, 0)
     assert part["rows"][0]["runs"][0]["not_run"] == "its local work differs from plain PyTorch's by 2.0e-05"
     assert "NO: not measured" in rounds_page(part)
-
-
-def test_a_cells_rounds_are_read_and_its_error_is_told(tmp_path):
-    good = 'print(\'noise\'); print(\'{"round": 1, "seconds": 0.5}\'); print(\'{"done": {"parameters": 7}}\')'
-    result = run_cell([sys.executable, "-c", good], {}, tmp_path, 60)
-    assert (result["seconds"], result["done"]) == ([0.5], {"parameters": 7})
-    result = run_cell([sys.executable, "-c", "raise ValueError('no such thing')"], {}, tmp_path, 60)
-    assert result["not_run"] == "ValueError: no such thing"
-
-
-def test_a_cell_that_takes_too_long_is_ended_with_all_it_started(tmp_path):
-    script = (
-        "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "open('child', 'w').write(str(child.pid))\n"
-        'for k in (1, 2): print(\'{"round": %d, "seconds": 1}\' % k, flush=True)\n'
-        "time.sleep(60)\n"
-    )
-    result = run_cell([sys.executable, "-c", script], {}, tmp_path, 3)
-    assert result["seconds"] == [1, 1]
-    assert result["cut"] == "more than 3 s"
-    assert result["peak_mib"] > 1
-    child = int((tmp_path / "child").read_text())
-    for _ in range(100):
-        state = Path(f"/proc/{child}/stat")
-        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
-            break
-        time.sleep(0.05)
-    else:
-        pytest.fail("the child is still running")
-
-
-def test_every_cell_has_its_own_name_and_small_ones_keep_every_kind():
-    names = [cell.name for cell in grid()]
-    assert len(set(names)) == len(names)
-    assert {cell.framework for cell in grid()} == set(FRAMEWORKS)
-    kinds = {(cell.work, cell.framework, cell.privacy, cell.parties, cell.inputs, cell.rank) for cell in grid()}
-    small = shrunk(grid())
-    assert kinds == {(c.work, c.framework, c.privacy, c.parties, c.inputs, c.rank) for c in small}
-    assert max(cell.clients for cell in small) <= 200
 
 
 def test_the_command_goes_on_where_it_stopped_and_draws_what_it_has(tmp_path, monkeypatch):
