@@ -71,9 +71,12 @@ SURFACES: dict[str, Callable[[Path], Surface]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    options = _options().parse_args(arguments)
+    parser = _options()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.only is not None:
+        if options.only.split("/")[1:2] not in [[name] for name in SURFACES]:
+            parser.error(f"--only is {options.only!r}; allowed: a try's seed, such as 27/parts/3")
         return _repeat(options.only, options.scratch)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "fuzz.json"

@@ -13,7 +13,7 @@ from bench.crashes.disk import why_no_disk
 from bench.crashes.faults import aimed
 from bench.crashes.hooks import PHASES, POINTS
 from bench.crashes.page import _WHERE, crashes_page, summary_of
-from tests.bench.processes import found_in
+from tests.bench.processes import found_in, in_a_process
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +109,23 @@ def test_a_kind_that_needs_more_than_there_is_is_reported_as_not_run(tmp_path, m
     part = json.loads((tmp_path / "crashes.json").read_text())
     assert part["rows"]["power-cut"] == {"not_run": "needs root, to mount a file system"}
     assert "Not run: the run folder's disk is full" in (tmp_path / "crashes.md").read_text()
+
+
+@pytest.mark.parametrize("seed", ["27", "27/flood/3", ""])
+def test_a_seed_that_is_no_trials_is_a_sentence_and_exit_code_2(tmp_path, capsys, seed):
+    with pytest.raises(SystemExit) as ended:
+        crashes.main(["--out", str(tmp_path), "--only", seed])
+    assert ended.value.code == 2
+    assert "allowed: a trial's seed, such as 27/run/3" in capsys.readouterr().err
+
+
+def test_a_trial_that_is_repeated_is_told_and_kept_nowhere(tmp_path):
+    done = in_a_process(
+        "bench.crashes", "--out", str(tmp_path / "out"), "--only", "5/run/0", "--scratch", str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["seed"] == "5/run/0"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_page_counts_what_held_and_shows_what_repeats_what_did_not():

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from bench.fuzz.__main__ import SURFACES
+from bench.fuzz.__main__ import SURFACES, main
 from bench.fuzz.page import fuzz_page
+from secagg.wire import WireError
 from tests.bench.processes import found_in, in_a_process
 
 
@@ -72,3 +73,17 @@ def test_a_page_shows_what_did_not_hold():
     assert "3 inputs, 1 violations" in page
     assert "| ledgers | 3 | 1 | 1 | 1 | 1.0 MiB | 0.10 s |" in page
     assert "* seed `1/ledger/2`: it was read" in page
+
+
+@pytest.mark.parametrize("seed", ["27", "27/nothing/3", ""])
+def test_a_seed_that_is_no_trys_is_a_sentence_and_exit_code_2(capsys, seed):
+    with pytest.raises(SystemExit) as ended:
+        main(["--only", seed])
+    assert ended.value.code == 2
+    assert "allowed: a try's seed, such as 27/parts/3" in capsys.readouterr().err
+
+
+def test_a_try_is_repeated_by_its_seed_with_all_that_it_says(capsys):
+    with pytest.raises(WireError, match="not an encoding"):
+        main(["--only", "27/specs/3"])
+    assert "input: b" in capsys.readouterr().out
