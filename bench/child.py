@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.places import ROOT
 
-__all__ = ["ChildFailed", "result_of"]
+__all__ = ["ChildFailed", "last_error", "not_started", "result_of"]
 
 
 class ChildFailed(Exception):
@@ -26,8 +26,21 @@ def result_of(command: Sequence[str], timeout_s: float | None = None) -> dict[st
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         raise ChildFailed(f"more than {timeout_s:.0f} s") from None
+    except OSError as error:
+        raise ChildFailed(not_started(command, error)) from None
     if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise ChildFailed(lines[-1][:200] if lines else f"exit code {done.returncode}")
+        raise ChildFailed(last_error(done.stderr) or f"exit code {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def not_started(command: Sequence[str], error: OSError) -> str:
+    """Why there is no process: an interpreter that is not there, most often."""
+    return f"{command[0]} cannot be started: {error.strerror}"
+
+
+def last_error(said: str) -> str:
+    """Of what a process said on standard error the last line that names an error, or else the last one."""
+    lines = said.strip().splitlines()
+    named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception", "Exit"))]
+    return (named or lines or [""])[-1][:200]

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.child import last_error, not_started
 from bench.processes import descendants, proportional_mib
 
 __all__ = ["run_cell"]
@@ -39,15 +40,18 @@ def run_cell(command: Sequence[str], variables: Mapping[str, str], place: Path, 
     """
     lines: list[dict[str, Any]] = []
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            command,
-            cwd=place,
-            env={**os.environ, **variables},
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=place,
+                env={**os.environ, **variables},
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return {"seconds": [], "peak_mib": 0.0, "not_run": not_started(command, error)}
         reader = threading.Thread(target=_read, args=(process, lines))
         reader.start()
         try:
@@ -59,19 +63,13 @@ def run_cell(command: Sequence[str], variables: Mapping[str, str], place: Path, 
             process.wait()
             reader.join(timeout=10)
         errors.seek(0)
-        said = errors.read().strip().splitlines()
+        said = errors.read()
     result: dict[str, Any] = {"seconds": [line["seconds"] for line in lines if "round" in line], "peak_mib": peak}
     done = next((line["done"] for line in lines if "done" in line), None)
     if done is not None:
         return result | {"done": done}
-    why = f"more than {timeout_s:.0f} s" if not in_time else _last_error(said) or f"exit code {process.returncode}"
+    why = f"more than {timeout_s:.0f} s" if not in_time else last_error(said) or f"exit code {process.returncode}"
     return result | ({"cut": why} if len(result["seconds"]) > 1 and not in_time else {"not_run": why})
-
-
-def _last_error(lines: Sequence[str]) -> str:
-    """The last line that names an error, or else the last one."""
-    named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception", "Exit"))]
-    return (named or list(lines) or [""])[-1][:200]
 
 
 def _read(process: subprocess.Popen[str], lines: list[dict[str, Any]]) -> None:

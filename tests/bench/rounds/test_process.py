@@ -17,6 +17,8 @@ def test_a_cells_rounds_are_read_and_its_error_is_told(tmp_path):
     assert (result["seconds"], result["done"]) == ([0.5], {"parameters": 7})
     result = run_cell([sys.executable, "-c", "raise ValueError('no such thing')"], {}, tmp_path, 60)
     assert result["not_run"] == "ValueError: no such thing"
+    result = run_cell(["/no/python"], {}, tmp_path, 60)
+    assert result["not_run"] == "/no/python cannot be started: No such file or directory"
 
 
 def test_a_cell_that_takes_too_long_is_ended_with_all_it_started(tmp_path):
