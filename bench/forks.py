@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -16,7 +18,7 @@ from experiments.figures import pyplot
 from fl_core.adapters import flat_adapter
 from fl_core.privacy_plan import plan_privacy
 
-__all__ = ["die_with_parent", "warm_up"]
+__all__ = ["die_with_parent", "fork", "output_to", "warm_up"]
 
 
 def warm_up() -> None:
@@ -35,6 +37,29 @@ def warm_up() -> None:
     with open(os.devnull, "wb") as nowhere:
         figure.savefig(nowhere, format="png")
     plt.close(figure)
+
+
+def fork(live: Callable[[], object]) -> int:
+    """Fork a process that does this and nothing else, and ends with its parent; returns its id.
+
+    Args:
+        live: ends the process itself, with `os._exit`; if it comes back or raises, the exit code is 70.
+    """
+    pid = os.fork()
+    if pid == 0:
+        try:
+            die_with_parent()
+            live()
+        finally:
+            os._exit(70)
+    return pid
+
+
+def output_to(path: Path | str) -> None:
+    """Have this process's standard output and error go to the end of a file."""
+    output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
 
 
 def die_with_parent() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.command import add_scratch, add_seed, parser_of, say, seconds_left
 from bench.crashes.disk import Disk, DiskMissing, why_no_disk
 from bench.crashes.faults import disk_full, disk_read_only, party_killed, power_cut, run_killed, worker_killed
-from bench.crashes.page import crashes_page, summary_of
+from bench.crashes.page import FAULTS, crashes_page, summary_of
 from bench.crashes.parties import Parties
 from bench.crashes.trials import Fault, Place, Trial, measure_reference, run_trial
 from bench.forks import warm_up
@@ -31,7 +31,7 @@ from bench.small_run import small_config
 
 __all__ = ["KINDS", "main", "try_kind"]
 
-KINDS = ("run", "party", "worker", "disk-full", "disk-readonly", "power-cut")
+KINDS = tuple(FAULTS)
 _DISKS: dict[str, Callable[[Disk], Fault]] = {
     "disk-full": disk_full,
     "disk-readonly": disk_read_only,

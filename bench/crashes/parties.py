@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Self
 
 import secagg.party.state  # noqa: F401 (imports CrypTen, once for all forks)
 from bench.crashes.hooks import Kill
-from bench.forks import die_with_parent
+from bench.forks import fork, output_to
 from secagg.party.daemon import run_daemon
 from secagg.party.journal import Journal
 from secagg.party.keys import create_deployment
@@ -89,19 +89,11 @@ class Parties:
         self.close()
 
     def _start(self, rank: int, kill: Kill | None) -> _Party:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                die_with_parent()
-                self._serve(rank, kill)
-            finally:
-                os._exit(70)
+        pid = fork(lambda: self._serve(rank, kill))
         return _Party(pid, os.pidfd_open(pid))
 
     def _serve(self, rank: int, kill: Kill | None) -> NoReturn:
-        output = os.open(self.folder / f"party-{rank}.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        output_to(self.folder / f"party-{rank}.err")
         if kill is not None:
             _die_at_opening(kill)
         keys = self.folder / f"party-{rank}"

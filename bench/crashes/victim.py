@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import torch
 
 from bench.crashes.hooks import PHASES, Kill, watch_files, watch_run
-from bench.forks import die_with_parent
+from bench.forks import fork, output_to
 from bench.small_run import small_task
 from experiments import runs
 from fl_core.config import RunConfig
@@ -125,14 +125,12 @@ def start(life: Life) -> Victim:
     marks = mmap.mmap(-1, mmap.PAGESIZE)
     read, write = os.pipe()
     gc.collect()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            die_with_parent()
-            os.close(read)
-            _live(life, marks, write)
-        finally:
-            os._exit(70)
+
+    def live() -> None:
+        os.close(read)
+        _live(life, marks, write)
+
+    pid = fork(live)
     os.close(write)
     return Victim(life, pid, os.pidfd_open(pid), read, marks)
 
@@ -154,9 +152,7 @@ class _Silent:
 
 
 def _live(life: Life, marks: mmap.mmap, begun: int) -> NoReturn:
-    output = os.open(life.log.with_suffix(".err"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    output_to(life.log.with_suffix(".err"))
     torch.set_num_threads(1)
     runs.build_task = small_task
     log = os.open(life.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -19,8 +19,9 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from bench.forks import fork, output_to
 from bench.fuzz.oracle import Meter, Surface, try_one
 
 __all__ = ["Tally", "case_of", "try_surface"]
@@ -72,10 +73,12 @@ def _child(surface: Surface, seeds: list[str], tally: Tally) -> int:
     counts = mmap.mmap(-1, _COUNTS.size)
     _COUNTS.pack_into(counts, 0, 0, time.monotonic_ns(), 0, 0, 0, 0)
     read_end, write_end = os.pipe()
-    process = os.fork()
-    if process == 0:
+
+    def live() -> None:
         os.close(read_end)
-        _tries(surface, seeds, counts, write_end)  # does not return
+        _tries(surface, seeds, counts, write_end)
+
+    process = fork(live)
     os.close(write_end)
     said, killed = bytearray(), False
     while True:
@@ -105,34 +108,28 @@ def _child(surface: Surface, seeds: list[str], tally: Tally) -> int:
     return made
 
 
-def _tries(surface: Surface, seeds: list[str], counts: mmap.mmap, write_end: int) -> None:
+def _tries(surface: Surface, seeds: list[str], counts: mmap.mmap, write_end: int) -> NoReturn:
     """The child's whole life."""
-    code = 1
-    try:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        warnings.simplefilter("ignore")
-        room = surface.limits.address_room + _address_space()
-        resource.setrlimit(resource.RLIMIT_AS, (room, room))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        meter = Meter()
-        refused = accepted = peak = slowest = 0
-        for number, seed in enumerate(seeds):
-            _COUNTS.pack_into(counts, 0, number, time.monotonic_ns(), refused, accepted, peak, slowest)
-            outcome = try_one(surface, case_of(surface, seed), meter)
-            if outcome.violation is not None:
-                line = json.dumps({"seed": seed, "what": outcome.violation}) + "\n"
-                os.write(write_end, line.encode())
-            elif outcome.refused:
-                refused += 1
-            else:
-                accepted += 1
-            peak, slowest = max(peak, outcome.peak), max(slowest, int(outcome.seconds * 1e9))
-        _COUNTS.pack_into(counts, 0, len(seeds), time.monotonic_ns(), refused, accepted, peak, slowest)
-        code = 0
-    finally:
-        os._exit(code)
+    output_to(os.devnull)
+    warnings.simplefilter("ignore")
+    room = surface.limits.address_room + _address_space()
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    meter = Meter()
+    refused = accepted = peak = slowest = 0
+    for number, seed in enumerate(seeds):
+        _COUNTS.pack_into(counts, 0, number, time.monotonic_ns(), refused, accepted, peak, slowest)
+        outcome = try_one(surface, case_of(surface, seed), meter)
+        if outcome.violation is not None:
+            line = json.dumps({"seed": seed, "what": outcome.violation}) + "\n"
+            os.write(write_end, line.encode())
+        elif outcome.refused:
+            refused += 1
+        else:
+            accepted += 1
+        peak, slowest = max(peak, outcome.peak), max(slowest, int(outcome.seconds * 1e9))
+    _COUNTS.pack_into(counts, 0, len(seeds), time.monotonic_ns(), refused, accepted, peak, slowest)
+    os._exit(0)
 
 
 def _address_space() -> int:

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from bench.forks import die_with_parent
+from bench.forks import fork
 from bench.leaks.watch import CHILDREN, VAULT, watch
 from bench.places import ROOT
 from bench.processes import descendants
@@ -98,13 +98,7 @@ class Life:
         """Fork it."""
         sys.stdout.flush()
         sys.stderr.flush()
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                die_with_parent()
-                self._live()
-            finally:
-                os._exit(70)
+        self._pid = fork(self._live)
         return self
 
     def run(self, until: Callable[[], bool] | None = None, act: Callable[[Life], None] | None = None) -> Life:

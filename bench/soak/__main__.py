@@ -21,14 +21,14 @@ from bench.records import Row, load_by_name, store
 from bench.soak.clients import run_clients
 from bench.soak.deployment import Load
 from bench.soak.figure import curves_of, draw
-from bench.soak.page import soak_page
+from bench.soak.page import SOAKS, soak_page
 from bench.soak.rounds import run_rounds
 from bench.soak.samples import Sample
 from bench.soak.verdict import Limits
 
 __all__ = ["KINDS", "LIMITS", "main"]
 
-KINDS = ("rounds", "rounds-smpc", "clients")
+KINDS = tuple(SOAKS)
 # Whoever aggregates keeps 0.6 KiB an opening for ever (tracemalloc: `secagg.openings`), in the clear that is the run
 # itself. Under load rounds are few and memory allocators are not exact, so that a slope is told from zero less finely.
 LIMITS = {

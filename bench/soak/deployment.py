@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.forks import die_with_parent
+from bench.forks import die_with_parent, fork
 from bench.ports import free_ports
 from bench.soak.checks import read_log
 from bench.soak.links import Link
@@ -121,11 +121,7 @@ class _Process:
 
 
 def _fork(module: str, arguments: list[str], output: int, keep: int, plant: Callable[[], None] | None) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        die_with_parent()
+    def live() -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
         for descriptor in map(int, os.listdir("/proc/self/fd")):
@@ -136,8 +132,8 @@ def _fork(module: str, arguments: list[str], output: int, keep: int, plant: Call
             plant()
         sys.argv = [module, *arguments]
         importlib.import_module(module).main()
-    finally:
-        os._exit(70)
+
+    return fork(live)
 
 
 class Deployment:
