@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.places import ROOT
+from bench.records import Row
 
 __all__ = ["EXACT", "NOTHING", "VICTIM", "Attack", "Check", "Outcome", "try_attack"]
 
@@ -79,49 +80,56 @@ class Attack:
     document: str = ""
 
 
-def try_attack(attack: Attack, scratch: Path) -> dict[str, Any]:
+def try_attack(attack: Attack, scratch: Path) -> Row:
     """The row of one attack; `held` says whether all is as the table claims, `why_not` what is not."""
-    why_not: list[str] = []
     found = _run(attack, scratch / "as-built")
-    row: dict[str, Any] = {
+    unprotected = attack.by == "nobody"
+    why_not = _not_admitted(attack, found) if unprotected else _not_caught(attack, found)
+    without = "not tried"
+    if attack.check is not None:
+        without, more = _without(attack, attack.check, scratch / "without")
+        why_not += more
+    return {
         "attacker": attack.attacker,
         "tries": attack.tries,
         "caught": not found.won,
         "by": attack.by,
-        "sentence": _matching(attack.says, found),
+        "sentence": attack.says if unprotected else _matching(attack.says, found),
         "gained": found.gained,
-        "check": None,
-        "without": "not tried",
+        "check": attack.check and attack.check.name,
+        "without": without,
         "document": attack.document,
+        "held": not why_not,
+        "why_not": why_not,
     }
-    if attack.by == "nobody":
-        said = " ".join((ROOT / attack.document).read_text().split())
-        if not found.won:
-            why_not.append("it did not win, though it is said to")
-        if attack.says not in said:
-            why_not.append(f"{attack.document} no longer says: {attack.says}")
-        row["sentence"] = attack.says
-    else:
-        if found.won:
-            why_not.append("the attack won")
-        if not _matching(attack.says, found):
-            why_not.append(f"said {found.said}; expected {attack.says!r}")
-    if attack.check is not None:
-        row["check"] = attack.check.name
-        with ExitStack() as away:
-            for target, name, replacement in attack.check.patches:
-                away.enter_context(unittest.mock.patch.object(target, name, replacement))
-            bare = _run(attack, scratch / "without")
-        if attack.check.then == "won":
-            row["without"] = bare.gained
-            if not bare.won:
-                why_not.append(f"with {attack.check.name} taken away it did not win: {bare.gained}, {bare.said}")
-        else:
-            behind = _matching(attack.check.then, bare)
-            row["without"] = f"nothing more, a second check holds: {behind}"
-            if bare.won or not behind:
-                why_not.append(f"with {attack.check.name} taken away: {bare.gained}, {bare.said}")
-    return {**row, "held": not why_not, "why_not": why_not}
+
+
+def _not_caught(attack: Attack, found: Outcome) -> list[str]:
+    """What is not as it is said of an attack that somebody catches."""
+    why_not = ["the attack won"] if found.won else []
+    return why_not if _matching(attack.says, found) else [*why_not, f"said {found.said}; expected {attack.says!r}"]
+
+
+def _not_admitted(attack: Attack, found: Outcome) -> list[str]:
+    """What is not as it is said of an attack that nobody catches."""
+    why_not = [] if found.won else ["it did not win, though it is said to"]
+    said = " ".join((ROOT / attack.document).read_text().split())
+    return why_not if attack.says in said else [*why_not, f"{attack.document} no longer says: {attack.says}"]
+
+
+def _without(attack: Attack, check: Check, folder: Path) -> tuple[str, list[str]]:
+    """What the attack gains once the check is taken away, and what of that is not as it is said."""
+    with ExitStack() as away:
+        for target, name, replacement in check.patches:
+            away.enter_context(unittest.mock.patch.object(target, name, replacement))
+        bare = _run(attack, folder)
+    if check.then == "won":
+        wrong = f"with {check.name} taken away it did not win: {bare.gained}, {bare.said}"
+        return bare.gained, [] if bare.won else [wrong]
+    behind = _matching(check.then, bare)
+    held = behind and not bare.won
+    wrong = f"with {check.name} taken away: {bare.gained}, {bare.said}"
+    return f"nothing more, a second check holds: {behind}", [] if held else [wrong]
 
 
 def _matching(pattern: str, outcome: Outcome) -> str:

@@ -9,7 +9,7 @@ from bench.records import Part, Row
 
 __all__ = ["FAULTS", "crashes_page", "summary_of"]
 
-# What a life is at, as `bench.crashes.victim.PHASES`, in words that say what a kill there can cost.
+# What a life is at, as `bench.crashes.hooks.PHASES`, in words that say what a kill there can cost.
 _WHERE = {
     "starting": "before the first round",
     "clients": "before the ledger's entry",
