@@ -117,19 +117,25 @@ def watch(
         every_s: seconds between two looks.
     """
     found, began, metrics, lines, shown = Watch(), time.monotonic(), GrowingFile(out / "metrics.jsonl"), 0, 0
-    while ended() is None and time.monotonic() - began < limit_s:
+
+    def done_by_now() -> int:
+        nonlocal lines
         lines += len(metrics.new_lines())
-        done, looks = max(0, lines - 1), len(found.files)  # the first line is the untuned model's
+        return max(0, lines - 1)  # the first line is the untuned model's
+
+    while ended() is None and time.monotonic() - began < limit_s:
+        done, looks = done_by_now(), len(found.files)
         if done >= rounds:
             break  # what comes then is the end of the run: figures, an adapter
         if done > 0:
             asks = probe is not None and looks % _OBJECTS_EVERY == 0
             for who, one in _family(pid):
                 objects = ask_objects(one, probe) if asks and probe is not None else None
-                sample = sample_of(who, one, time.monotonic() - began, done, objects)
+                # Rounds go on while a process counts its objects.
+                sample = sample_of(who, one, time.monotonic() - began, done_by_now(), objects)
                 if sample is not None:
                     found.samples.append(sample)
-            found.files.append({"round": done, **_sizes(out)})
+            found.files.append({"round": done_by_now(), **_sizes(out)})
         if done >= shown + rounds // 10:
             shown = done
             say(f"{done} of {rounds} rounds, {time.monotonic() - began:.0f} s")
