@@ -8,7 +8,6 @@ the numbers.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import math
@@ -22,6 +21,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from bench.command import parser_of
+from bench.markdown import table
 from bench.measure import environment
 from kernels.gaussian import gaussian_noise
 
@@ -96,7 +97,7 @@ def tail(threshold: float, counts: list[int], draws: int) -> dict[str, float]:
     return {"beyond": threshold, "above": counts[0], "below": counts[1], "expected": expected, "p": min(1.0, p)}
 
 
-def markdown(report: dict[str, Any]) -> str:
+def gaussian_page(report: dict[str, Any]) -> str:
     """The report as a page."""
     lines = [
         "# The ChaCha20 Gaussian",
@@ -107,43 +108,45 @@ def markdown(report: dict[str, Any]) -> str:
         f"in {CELLS} cells of equal probability: distance at the cells' edges, the most it can be between them, and "
         "the p-value of that.",
         "",
-        "| key | distance | at most | p at least | chi-square of the cells, p | mean | variance |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {key} | {run['at_edges']:.2e} | {run['at_most']:.2e} | {run['p_at_least']:.3f} | {run['chi_square_p']:.3f} "
-        f"| {run['moments'][0]:.1e} | {run['moments'][1]:.6f} |"
-        for key, run in enumerate(report["kolmogorov_smirnov"])
-    ]
-    lines += [
+        *table(
+            ["key", "distance", "at most", "p at least", "chi-square of the cells, p", "mean", "variance"],
+            [
+                [
+                    key, f"{run['at_edges']:.2e}", f"{run['at_most']:.2e}", f"{run['p_at_least']:.3f}",
+                    f"{run['chi_square_p']:.3f}", f"{run['moments'][0]:.1e}", f"{run['moments'][1]:.6f}",
+                ]
+                for key, run in enumerate(report["kolmogorov_smirnov"])
+            ],
+        ),
         "",
         f"Tails of {report['tail_draws']:.2e} draws in all; the largest is {report['largest']:.3f}.",
         "",
-        "| beyond | above | below | expected on both sides | p |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['beyond']} | {row['above']} | {row['below']} | {row['expected']:.2f} | {row['p']:.3f} |"
-        for row in report["tails"]
-    ]
+        *table(
+            ["beyond", "above", "below", "expected on both sides", "p"],
+            [
+                [row["beyond"], row["above"], row["below"], f"{row['expected']:.2f}", f"{row['p']:.3f}"]
+                for row in report["tails"]
+            ],
+        ),
+    ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Command line; exit code 1 if a p-value is below 1e-4."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=float, default=1e9)
+    parser = parser_of("gaussian_tails", __doc__)
+    parser.add_argument("--draws", type=float, default=1e9, help="under each key")
     parser.add_argument("--more", type=float, default=0.0, help="further draws, for the tails alone")
-    parser.add_argument("--keys", type=int, default=1)
+    parser.add_argument("--keys", type=int, default=1, help="how many")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="written as OUT.json and OUT.md")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     found = examine(int(options.draws), int(options.more), options.keys, options.device)
     report = {"environment": environment(options.device)} | found
     if options.out:
         options.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-        options.out.with_suffix(".md").write_text(markdown(report))
-    print(markdown(report))
+        options.out.with_suffix(".md").write_text(gaussian_page(report))
+    print(gaussian_page(report))
     p_values = [run["p_at_least"] for run in found["kolmogorov_smirnov"]] + [row["p"] for row in found["tails"]]
     return int(min(p_values) < 1e-4)
 

@@ -1,18 +1,14 @@
 """How it is measured: methods take turns in one process, so that whatever else the machine does hits all alike.
 
-Times are medians; ratios are medians of ratios within a round. Operations are counted by PyTorch's dispatcher. Peak
-memory is a process's own, one process a method.
+Times are medians; ratios are medians of ratios within a round. Operations are counted by PyTorch's dispatcher.
 """
 
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,9 +16,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.shapes import Cell
-
-__all__ = ["Operations", "device_events", "environment", "kernel_seconds", "memory_of", "resident", "round_robin"]
+__all__ = ["Operations", "device_events", "environment", "kernel_seconds", "round_robin"]
 
 # What computes nothing: views, allocation, reading one number.
 _FREE = (
@@ -140,26 +134,3 @@ class Operations(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.count += not func.__name__.startswith(_FREE)
         return func(*args, **(kwargs or {}))
-
-
-def memory_of(method: str, cell: Cell, timeout_s: float = 900.0) -> dict[str, Any]:
-    """Resident MiB before the first step and at most, of a fresh process that makes two steps of a method.
-
-    The result has "error" instead if the process failed.
-    """
-    command = [sys.executable, "-m", "bench.memory_of_step", method, ",".join(map(str, cell.row.values()))]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except subprocess.TimeoutExpired:
-        return {"error": f"more than {timeout_s:.0f} s"}
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        return {"error": lines[-1][:200] if lines else f"exit code {done.returncode}"}
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def resident(which: str) -> float:
-    """This process's resident memory in MiB: "VmRSS" now, "VmHWM" at most."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(which))

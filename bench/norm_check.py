@@ -6,23 +6,23 @@ first sealed message handed over to the opened sum, in the ring of 2^64; all par
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.command import parser_of
+from bench.markdown import table
 from bench.measure import environment
-from bench.tables import load, store
+from bench.records import Part, add_environment, load, store
 from secagg import ClientMessage, RoundSpec, SmpcAggregator
 from secagg.envelopes import SealedMessage, seal
 from secagg.randomness import Keystream
 from secagg.sharing import split
 
-__all__ = ["main", "measure"]
+__all__ = ["main", "measure", "norm_check_page"]
 
 BOUND = 2**20  # grid steps
 LENGTHS, PARTIES, CLIENTS = (10**4, 10**5, 10**6, 10**7), (2, 3, 5), 6
@@ -77,35 +77,37 @@ def _message(aggregator: SmpcAggregator, spec: RoundSpec, client: int) -> Sealed
     return seal(message, spec, aggregator.deployment, aggregator.signing_key)
 
 
-def _page(part: dict[str, Any]) -> str:
+def norm_check_page(part: Part) -> str:
+    """One page of what was measured."""
     lines = [
         "# The norm check",
         "",
         "Seconds a client, all parties and the dealer on the same cores; bytes that all parties send each other.",
         "",
-        "| p | parties | check, s a client | round with, s | round without, s | MB a client |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in part["rows"]:
-        lines.append(
-            f"| {row['length']:,} | {row['parties']} | {row['check_seconds']:.3f} | {row['round_seconds']:.3f} "
-            f"| {row['round_without_seconds']:.3f} | {row['check_bytes'] / 1e6:.2f} |"
-        )
+        *table(
+            ["p", "parties", "check, s a client", "round with, s", "round without, s", "MB a client"],
+            [
+                [
+                    f"{row['length']:,}", row["parties"], f"{row['check_seconds']:.3f}", f"{row['round_seconds']:.3f}",
+                    f"{row['round_without_seconds']:.3f}", f"{row['check_bytes'] / 1e6:.2f}",
+                ]
+                for row in part["rows"]
+            ],
+        ),
+    ]  # fmt: skip
     clients = part["rows"][0]["clients"]
     return "\n".join([*lines, "", f"{clients} clients; medians. Measured: {'; '.join(part['environment'])}.", ""])
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.norm_check", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for norm_check.json and norm_check.md")
-    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser = parser_of("norm_check", __doc__, "norm_check.json and norm_check.md")
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="coordinates")
     parser.add_argument("--parties", type=int, nargs="+", default=PARTIES)
     options = parser.parse_args(arguments)
     path = options.out / "norm_check.json"
     part = load(path)
-    if (line := environment("cpu")) not in part["environment"]:
-        part["environment"].append(line)
+    add_environment(part, environment("cpu"))
     known = {(row["length"], row["parties"]) for row in part["rows"]}
     for length in options.lengths:
         for parties in options.parties:
@@ -113,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
                 part["rows"].append(measure(length, parties))
                 print(part["rows"][-1], flush=True)
                 store(path, part)
-    path.with_suffix(".md").write_text(_page(part))
+    path.with_suffix(".md").write_text(norm_check_page(part))
     return 0
 
 

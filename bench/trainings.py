@@ -8,10 +8,8 @@ does hits all alike.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,10 +22,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from bench.measure import environment, resident
-from bench.methods import has_opacus, plain_losses
-from bench.shapes import DISTILGPT2, TINY, Shape, lora_model
-from bench.tables import store
+from bench.child import ChildFailed, result_of
+from bench.command import parser_of, say
+from bench.lora_step.methods import has_opacus, plain_losses
+from bench.lora_step.shapes import DISTILGPT2, TINY, Shape, lora_model
+from bench.markdown import table
+from bench.measure import environment
+from bench.processes import resident_mib
+from bench.records import Part, store
 
 RECORDS, TOKENS, BATCH, RANK, TARGETS = 512, 64, 16, 8, "c_attn"
 EPSILON, DELTA, CLIP = 8.0, 1e-4, 1.0
@@ -118,7 +120,7 @@ def one(name: str, shape: Shape, steps: int) -> dict[str, Any]:
         begin, process = time.perf_counter(), time.process_time()
         epsilon = method(shape, steps, f"{folder}/run")
         wall, cpu = time.perf_counter() - begin, time.process_time() - process
-    return {"seconds": wall / steps, "cpu_seconds": cpu / steps, "peak_mib": resident("VmHWM"), "epsilon": epsilon}
+    return {"seconds": wall / steps, "cpu_seconds": cpu / steps, "peak_mib": resident_mib("VmHWM"), "epsilon": epsilon}
 
 
 def measured(names: list[str], rounds: int, quick: bool) -> dict[str, list[dict[str, Any]]]:
@@ -126,12 +128,12 @@ def measured(names: list[str], rounds: int, quick: bool) -> dict[str, list[dict[
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for index in range(rounds):
         for name in names:
-            print(f"round {index + 1}/{rounds}: {name}", file=sys.stderr, flush=True)
+            say(f"round {index + 1}/{rounds}: {name}")
             command = [sys.executable, "-m", "bench.trainings", "--one", name, *(["--quick"] if quick else [])]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise SystemExit(f"{name} failed: {done.stderr[-2000:]}")
-            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+            try:
+                found[name].append(result_of(command))
+            except ChildFailed as failed:
+                raise SystemExit(f"{name} failed: {failed}") from None
     return found
 
 
@@ -148,34 +150,39 @@ def rows_of(found: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     return rows
 
 
-def page(part: dict[str, Any]) -> str:
+def page(part: Part) -> str:
     """The table."""
     lines = [
         "# Whole trainings",
         "",
-        f"Measured: {part['environment']}, by `{part['command']}`.",
+        f"Measured: {'; '.join(part['environment'])}, by `{part['command']}`.",
         "",
         part["what"],
         "",
-        "| training | seconds a step | over non-private | CPU seconds over non-private | peak MiB | over non-private "
-        "| epsilon by its own account | rounds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in part["rows"]:
-        epsilon = "" if row["epsilon"] is None else f"{row['epsilon']:.2f}"
-        cells = [
-            row["training"], f"{row['seconds']:.3f}", f"{row['seconds_ratio']:.2f}", f"{row['cpu_seconds_ratio']:.2f}",
-            f"{row['peak_mib']:.0f}", f"{row['peak_mib_ratio']:.2f}", epsilon, str(row["rounds"]),
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+        *table(
+            [
+                "training", "seconds a step", "over non-private", "CPU seconds over non-private", "peak MiB",
+                "over non-private", "epsilon by its own account", "rounds",
+            ],
+            [
+                [
+                    row["training"], f"{row['seconds']:.3f}", f"{row['seconds_ratio']:.2f}",
+                    f"{row['cpu_seconds_ratio']:.2f}", f"{row['peak_mib']:.0f}", f"{row['peak_mib_ratio']:.2f}",
+                    "" if row["epsilon"] is None else f"{row['epsilon']:.2f}", row["rounds"],
+                ]
+                for row in part["rows"]
+            ],
+        ),
+        "",
+    ]  # fmt: skip
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = parser_of("trainings", __doc__)
+    parser.add_argument("--out", type=Path, help="folder for trainings.json and trainings.md")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each training")
     parser.add_argument("--quick", action="store_true", help="a tiny model and few steps")
     parser.add_argument("--one", choices=list(methods()), help="measure this one here and print it")
     options = parser.parse_args(arguments)
@@ -186,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out is None:
         parser.error("--out is missing")
     part = {
-        "environment": environment("cpu"),
+        "environment": [environment("cpu")],
         "command": f"python -m bench.trainings --out DIR --rounds {options.rounds}{' --quick' * options.quick}",
         "what": f"{steps} steps of AdamW on a GPT-2 of {shape.layers} layers, width {shape.width}, vocabulary "
         f"{shape.vocabulary}, LoRA of rank {RANK} on {TARGETS}; {RECORDS} records of {TOKENS} tokens, expected batch "

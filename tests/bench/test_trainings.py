@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import trainings
-from bench.shapes import TINY
+from bench.lora_step.shapes import TINY
 
 
 @pytest.mark.parametrize("name", list(trainings.methods()))
@@ -27,7 +27,7 @@ def test_ratios_are_of_the_same_round_and_the_page_has_every_training():
 
     rows = trainings.rows_of({trainings.PEER: runs(1.0, 2.0, 10.0), "PrivateTrainer": runs(2.0, 4.0, 5.0)})
     assert [row["seconds_ratio"] for row in rows] == [1.0, 2.0]
-    page = trainings.page({"environment": "here", "command": "c", "what": "w", "rows": rows})
+    page = trainings.page({"environment": ["here"], "command": "c", "what": "w", "rows": rows})
     assert "| PrivateTrainer | 4.000 | 2.00 | 2.00 | 400 | 2.00 | 1.00 | 3 |" in page
 
 

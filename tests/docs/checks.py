@@ -40,8 +40,8 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "make types": ("tests/docs/test_commands.py::test_ci_runs_what_every_change_must_pass",),
     "make bench": ("tests/docs/test_commands.py::test_every_benchmark_of_make_bench_can_be_collected",),
     "python -m bench.kernels_cpu *": (
-        "tests/bench/test_kernel_benchmarks.py::test_an_interrupted_part_goes_on_where_it_stopped",
-        "tests/bench/test_kernel_benchmarks.py::test_tables_and_plot_show_every_part",
+        "tests/bench/kernels_cpu/test_kernels_cpu.py::test_an_interrupted_part_goes_on_where_it_stopped",
+        "tests/bench/kernels_cpu/test_kernels_cpu.py::test_tables_and_plot_show_every_part",
     ),
     "python -m bench.trainings *": (
         "tests/bench/test_trainings.py::test_each_training_runs_and_the_private_ones_spend_what_was_asked_for_at_most",
@@ -51,7 +51,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
         "tests/kernels/gpu/test_aot.py::test_the_recorded_table_is_what_the_compiler_gives_and_nothing_spills",
     ),
     "python -m bench.secagg *": (
-        "tests/bench/test_secagg_bench.py::test_the_command_goes_on_where_it_stopped_and_names_what_it_left_out",
+        "tests/bench/secagg/test_secagg.py::test_the_command_goes_on_where_it_stopped_and_names_what_it_left_out",
     ),
     "sotto --install-completion": (
         "tests/docs/test_commands.py::test_completion_is_written_for_the_shell_in_which_it_is_asked_for",

@@ -135,10 +135,10 @@ def test_ci_runs_what_every_change_must_pass():
 
 
 def test_every_benchmark_of_make_bench_can_be_collected():
-    names = [path.name for path in (ROOT / "bench").glob("bench_*.py")]
-    assert names
-    for name in names:
-        tree = ast.parse((ROOT / "bench" / name).read_text())
+    suites = list((ROOT / "bench").rglob("bench_*.py"))
+    assert suites
+    for suite in suites:
+        tree = ast.parse(suite.read_text())
         tests = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
         assert all("benchmark" in {argument.arg for argument in one.args.args} for one in tests)
         assert tests

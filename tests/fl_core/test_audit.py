@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.audit_faults import FAULTS
-from bench.audit_rounds import CANARIES, CanaryRounds, Setting
+from bench.audit.faults import FAULTS
+from bench.audit.rounds import CANARIES, CanaryRounds, Setting
 from kernels import clip_and_sum_counted, squared_norms
 from secagg import SmpcAggregator
 

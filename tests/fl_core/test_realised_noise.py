@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.noisy_sum import open_noisy_sum
-from bench.three_parties import ThreeParties
+from bench.noise.noisy_sum import open_noisy_sum
+from bench.noise.three_parties import ThreeParties
 from fl_core.cohort import Contributions
 from fl_core.config import AggregationConfig, FederationConfig, NoiseConfig, PrivacyConfig, RunConfig
 from fl_core.privacy.ledger import Ledger, opening_event, read_ledger, summary

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.noisy_sum import open_noisy_sum
+from bench.noise.noisy_sum import open_noisy_sum
 from fl_core.cohort import Contributions
 from fl_core.rounds import cohort_messages, joint_message, open_joint_sum
 from secagg import PlaintextAggregator, RoundSpec, SmpcAggregator

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.bench_samplers import opendp_discrete_gaussian
+from bench.suites.bench_samplers import opendp_discrete_gaussian
 from kernels.discrete_table import discrete_gaussian_table
 from kernels.reference import reference_chacha20_block
 from kernels.ring_encode import discrete_gaussian_noise, noise_nonce, ring_decode, ring_encode, ring_mask, subtract_mask

@@ -7,7 +7,7 @@ import pytest
 from mpmath import mp
 from scipy import stats
 
-from bench.bench_samplers import opendp_discrete_gaussian
+from bench.suites.bench_samplers import opendp_discrete_gaussian
 from secagg import discrete_gaussian as sampler
 from secagg.discrete_gaussian import discrete_gaussian
 from secagg.gaussian_table import UNDECIDED, block_width, cumulated, gaussian_table, ratio

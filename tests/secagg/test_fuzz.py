@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.fuzz_messages import MAGIC, PREFIX, new_header, parsed, signed_again
-from bench.fuzz_mutations import cut, flipped, random_bytes, spliced
+from bench.fuzz.mutations import cut, flipped, random_bytes, spliced
+from bench.fuzz.surfaces.messages import MAGIC, PREFIX, new_header, parsed, signed_again
 from secagg.envelopes import OpenedPart, open_part
 from secagg.messages import RoundSpec
 from secagg.party.frames import ChannelBroken, Frame

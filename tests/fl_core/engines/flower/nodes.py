@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 
-from bench.variance_nodes import client_nodes as nodes_of
+from bench.variance.nodes import client_nodes as nodes_of
 from fl_core.adapters import flat_adapter
 from fl_core.engines.flower.aggregator import AggregatorNode, AggregatorSettings
 from fl_core.engines.flower.source import FlowerClients
@@ -73,7 +73,7 @@ class PatientRelay(Relay):
 
 
 def client_nodes(config, aggregator):
-    """As `bench.variance_nodes.client_nodes`, of the tiny task."""
+    """As `bench.variance.nodes.client_nodes`, of the tiny task."""
     return nodes_of(config, aggregator, tiny_task)
 
 

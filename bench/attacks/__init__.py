@@ -1,0 +1,1 @@
+"""Attacks by servers, clients, parties and strangers on the real product: `python -m bench.attacks`."""

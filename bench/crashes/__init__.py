@@ -1,0 +1,1 @@
+"""Runs, parties, workers and disks that are broken at random moments: `python -m bench.crashes`."""

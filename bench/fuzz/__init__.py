@@ -1,0 +1,1 @@
+"""What nobody should have sent, to every reader of the product: `python -m bench.fuzz`."""

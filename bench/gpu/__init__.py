@@ -1,0 +1,1 @@
+"""Everything that needs a GPU, checked and measured: `python -m bench.gpu`."""

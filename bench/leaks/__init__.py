@@ -1,0 +1,1 @@
+"""Secrets, looked for in everything that commands write: `python -m bench.leaks`."""

@@ -1,0 +1,1 @@
+"""What audits and checks of the noise share: all settings, opened sums, parties that keep nothing secret."""

@@ -1,0 +1,1 @@
+"""pytest-benchmark's suites, which `make bench` runs."""

@@ -1,0 +1,1 @@
+"""The noise in opened sums of zeros beside what the ledger promises: `python -m bench.variance`."""
