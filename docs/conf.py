@@ -13,11 +13,13 @@ author = "the Sotto authors"
 project_copyright = "the Sotto authors, Apache-2.0"
 html_title = "Sotto"
 html_theme = "furo"
+html_static_path = ["looks"]
+html_css_files = ["narrow.css"]
 html_show_sourcelink = False
 html_copy_source = False
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "building.pages"]
-exclude_patterns = ["building"]
+exclude_patterns = ["building", "looks"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "deflist"]
 

@@ -37,10 +37,11 @@ def config_reference() -> str:
     lines: list[str] = []
     for name, schema in _sections(RunConfig, ""):
         lines += [f"## {name}\n", f"{(schema.__doc__ or '').strip()}\n"]
-        lines += ["| key | type | default | meaning | allowed |", "|---|---|---|---|---|"]
+        lines += ["| key, type and default | meaning | allowed |", "|---|---|---|"]
         for key in keys_of(name, schema):
-            cells = (f"`{key.name}`", key.kind, f"`{key.default}`", key.comment, key.allowed)
-            lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+            # Under each other, so that the meaning is in sight on a narrow screen.
+            first = f"`{key.name}`<br>{_cell(key.kind)} {_cell(f'`{key.default}`')}"
+            lines.append(f"| {first} | {_cell(key.comment)} | {_cell(key.allowed)} |")
         lines.append("")
     return "\n".join(lines)
 

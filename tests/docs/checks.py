@@ -31,8 +31,11 @@ _OWN_DATA = "tests/docs/test_own_data.py::test_the_tutorial_holds_from_the_table
 _RUNS = "tests/docs/test_long_runs.py::test_a_run_of_the_documents_ends_on_fewer_clients"
 _SWEEPS = "tests/docs/test_long_runs.py::test_a_sweep_of_the_documents_ends_on_fewer_clients"
 
+_INSTALLED = "tests/docs/test_installation.py::test_an_environment_made_as_the_readme_says_runs_outside_of_the_clone"
+
 # Run by the tests that are named.
 ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "pip install *": (_INSTALLED,),
     "make demo": ("tests/docs/test_long_runs.py::test_the_demonstration_ends",),
     # By CI itself, for every change (`.ci/run`).
     "make test": ("tests/docs/test_commands.py::test_ci_runs_what_every_change_must_pass",),
