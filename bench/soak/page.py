@@ -26,8 +26,9 @@ def soak_page(part: Part) -> str:
         "Other jobs ran beside it: times are noisy, memory and handles are not.",
         "",
         "Flat means, by limits fixed before: the 95 % interval of Theil-Sen's slope of private memory (USS) over the "
-        "second half stays at or below the row's limit a round, that of Python's tracked objects too; the median of "
-        "descriptors, threads and children late is not one above that early; processor time a round grows by no more "
+        "second half stays at or below the row's limit a round, that of Python's tracked objects too; the fewest "
+        "descriptors, threads and children late are not above the fewest early (rows recorded up to 2026-11-27 went by "
+        "their medians); processor time a round grows by no more "
         "than the row's share over the second half. What grows by design: the run folder's files, and a party's memory "
         "of what it opened (`secagg.openings`: names and digests for ever, ids up to 32 MiB).",
         "",

@@ -17,7 +17,7 @@ def test_a_flat_series_is_flat():
     [
         ({"uss": lambda n: 1e8 + 1500 * n}, "uss grow by 1500.0 bytes a round"),
         ({"objects": lambda n: 5e4 + 20 * n}, "objects grow by 20.0 objects a round"),
-        ({"descriptors": lambda n: 7 + n // 250}, "descriptors grew from 7 to 9; allowed: none"),
+        ({"descriptors": lambda n: 7 + n // 250}, "descriptors grew from 7 to 8; allowed: none"),
         ({"threads": lambda n: 3 + n // 200}, "threads grew"),
         ({"cpu_s": lambda n: 0.01 * n + 1e-5 * n * n}, "processor time a round grew by"),
     ],
@@ -35,6 +35,7 @@ def test_growth_above_a_limit_is_named(changes, says):
         {"uss": lambda n: 1e8 - 5000 * n},
         {"descriptors": lambda n: 7 + 5 * (n % 10 == 0)},  # open for a moment
         {"descriptors": lambda n: 9 - (n > 100)},
+        {"descriptors": lambda n: 7 + (n > 300 and n % 4 > 0)},  # most looks late, and few early, meet an open file
     ],
 )
 def test_warming_up_shrinking_and_a_moment_are_no_growth(changes):
