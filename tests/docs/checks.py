@@ -41,8 +41,12 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "make test": ("tests/docs/test_commands.py::test_ci_runs_what_every_change_must_pass",),
     "make lint": ("tests/docs/test_commands.py::test_ci_runs_what_every_change_must_pass",),
     "make types": ("tests/docs/test_commands.py::test_ci_runs_what_every_change_must_pass",),
-    "make bench": ("tests/docs/test_commands.py::test_every_benchmark_of_make_bench_can_be_collected",),
+    "make bench": (
+        "tests/docs/test_benchmarks.py::test_make_bench_ends",
+        "tests/docs/test_commands.py::test_every_benchmark_of_make_bench_can_be_collected",
+    ),
     "python -m bench.kernels_cpu *": (
+        "tests/docs/test_benchmarks.py::test_the_benchmark_of_the_private_step_ends_on_a_tiny_model",
         "tests/bench/kernels_cpu/test_kernels_cpu.py::test_an_interrupted_part_goes_on_where_it_stopped",
         "tests/bench/kernels_cpu/test_kernels_cpu.py::test_tables_and_plot_show_every_part",
     ),
