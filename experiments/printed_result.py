@@ -43,10 +43,12 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
     print_table(columns, rows)
     for text in warnings_and_notes(summary):
         print(f"note: {text}")
-    proven = (
-        "proven for the integers that ran" if summary["privacy"]["proven"] else "not proven for what ran, see notes"
-    )
-    if summary["config"]["privacy"]["trust"] != "none":
+    if not summary["privacy"]["private"]:
+        print("epsilon: none, since this run is not private, see notes")
+    else:
+        proven = (
+            "proven for the integers that ran" if summary["privacy"]["proven"] else "not proven for what ran, see notes"
+        )
         ideal = summary["idealised_release_epsilon"]
         if ideal is not None:
             proven += f" (release view of idealised real-valued noise, by PLD: {ideal:.3f})"

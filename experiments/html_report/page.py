@@ -39,11 +39,18 @@ def write_page(runs: Sequence[Run], ledgers: Mapping[str, Path], path: Path, tit
         StorageError: if the page cannot be written.
     """
     subjects = [Subject(run, check_ledger(ledgers.get(run[0]), run[2])) for run in runs]
+    private = all(subject.summary["privacy"]["private"] for subject in subjects)
     if len(subjects) == 1:
-        kind, (top, sections) = "A private fine-tuning run", run_sections(subjects[0])
+        kind, (top, sections) = (
+            "A private fine-tuning run" if private else "A fine-tuning run without privacy",
+            run_sections(subjects[0]),
+        )
         named = title or subjects[0].name
     else:
-        kind, (top, sections) = "Private fine-tuning runs, side by side", sweep_sections(subjects)
+        kind, (top, sections) = (
+            f"{'Private fine' if private else 'Fine'}-tuning runs, side by side",
+            sweep_sections(subjects),
+        )
         named = title or f"{len(subjects)} runs"
     write_atomically(path, _document(named, kind, top, sections).encode())
 

@@ -41,9 +41,9 @@ def accuracy_chart(rows: Rows, summary: dict[str, Any]) -> Chart | None:
 
 
 def epsilon_chart(rows: Rows, summary: dict[str, Any]) -> Chart | None:
-    """Epsilon spent by round in each view, with the one that was asked for; None where no finite one was recorded."""
+    """Epsilon spent by round in each view, with the one that was asked for; None where none holds or was recorded."""
     curves = []
-    for look, view in enumerate(VIEWS):
+    for look, view in enumerate(VIEWS if summary["privacy"]["private"] else ()):
         points = tuple((x, y) for x, y in _points(rows, f"epsilon_{view}") if y > 0)
         if points:
             curves.append(Curve(f"{view} view", points, look))

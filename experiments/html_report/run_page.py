@@ -69,20 +69,26 @@ def _tiles(subject: Subject) -> Html:
         cohort = extrapolates(summary)
         if cohort is not None:
             about += f"; for {cohort:,} clients, who are not there"
+    if summary["privacy"]["private"]:
+        guaranteed = [
+            tile(
+                "Epsilon realised",
+                epsilon(views[held]["epsilon"]),
+                f"in the {held} view",
+                ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in VIEWS if view != held),
+            ),
+            tile("Proven", "yes" if holds else "no", why, kind="good" if holds else "bad"),
+        ]
+    else:
+        guaranteed = [tile("Guarantee", "none", why, kind="bad")]
     tiles = [
         tile("Accuracy before", percent(summary["accuracy_before"]), "the untuned base"),
         tile("Accuracy after", percent(summary["accuracy_after"]), summary["ended"]),
         tile("Epsilon asked for", wanted, about),
-        tile(
-            "Epsilon realised",
-            epsilon(views[held]["epsilon"]),
-            f"in the {held} view",
-            ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in VIEWS if view != held),
-        ),
-        tile("Proven", "yes" if holds else "no", why, kind="good" if holds else "bad"),
+        *guaranteed,
         tile("Ledger", verdict(subject.check), None if absent else "verified when this page was made"),
     ]
-    if ideal is not None:
+    if ideal is not None and summary["privacy"]["private"]:
         note = f"Real-valued Gaussian noise of this size would have a release epsilon of {ideal:.3f} (by PLD)."
         return joined(element("dl", *tiles, class_="tiles"), element("p", note))
     return element("dl", *tiles, class_="tiles")
@@ -120,7 +126,7 @@ def _bytes(summary: dict[str, Any]) -> Html:
     return bars(
         "Bytes a client sends in a round",
         (f"In a ring of 2^{width}. " if width else "") + f"Over {summary['rounds_done']:,} rounds: {sized(whole)}.",
-        [("sent here", sent), ("the same vector as float32, unprotected", plain)],
+        [("sent here", sent), ("the same vector as plain float32", plain)],
         lambda value: f"{value:,.0f}",
     )
 
@@ -143,7 +149,8 @@ def _ledger(subject: Subject) -> Html:
         "changed, missing or reordered line breaks the chain. Whoever could rewrite all of the run’s files could also "
         "make a new chain: compare the last hash with one that was kept elsewhere."
     )
-    notes = [element("p", note) for note in privacy["notes"]]
+    # What the accountant says of its numbers, where they are anybody's guarantee.
+    notes = [element("p", note) for note in privacy["notes"] if privacy["private"]]
     return joined(element("p", about), facts([pair for pair in pairs if pair[1] is not None]), *notes)
 
 

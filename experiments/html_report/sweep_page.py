@@ -48,16 +48,25 @@ def _what_was_done(arms: Sequence[Arm]) -> str:
     clients = sorted({arm.clients for arm in arms})
     epsilons = sorted({arm.epsilon_asked for arm in arms if arm.epsilon_asked is not None})
     sources = dict.fromkeys(str(summary["source"]) for summary in summaries)
-    units = dict.fromkeys(UNITS[summary["config"]["privacy"]["unit"]] for summary in summaries)
     said = (
         f"{runs} run{'s' if runs > 1 else ''} of {len(arms)} setting{'s' if len(arms) > 1 else ''} fine-tuned a LoRA "
-        f"adapter on {_listed(list(sources))}, held by {_listed([f'{count:,}' for count in clients])} clients, with "
-        f"{_listed(list(units))} protected and trust {_listed(sorted({arm.trust for arm in arms}))}"
+        f"adapter on {_listed(list(sources))}, held by {_listed([f'{count:,}' for count in clients])} clients, "
+        f"{_protection(arms)} and trust {_listed(sorted({arm.trust for arm in arms}))}"
     )
     said += f", at epsilon {_listed([f'{value:g}' for value in epsilons])}" if epsilons else ""
     return said + (
         f"; settings were run up to {most} times, each time with randomness of its own." if most > 1 else "."
     )
+
+
+def _protection(arms: Sequence[Arm]) -> str:
+    """What is protected, in how many of the settings where not in all."""
+    private = [arm for arm in arms if arm.summary["privacy"]["private"]]
+    if not private:
+        return "without privacy"
+    units = dict.fromkeys(UNITS[arm.summary["privacy"]["unit"]] for arm in private)
+    some = f" in {len(private)} of {len(arms)} settings" if len(private) < len(arms) else ""
+    return f"with {_listed(list(units))} protected{some}"
 
 
 def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
@@ -80,9 +89,9 @@ def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
         tiles.append(tile("Best with a proven epsilon", percent(best.mean("accuracy_after")), _spread(best), best.name))
         wanted = f"asked for {asked:g}" if asked is not None else "the noise was given"
         tiles.append(tile("Its epsilon realised", epsilon(views[bounded(best.summary)]["epsilon"]), wanted, got))
-    tiles.append(
-        tile("Epsilons proven", f"{len(private)} of {len(arms)}", "settings, for the integers that were drawn")
-    )
+        tiles.append(
+            tile("Epsilons proven", f"{len(private)} of {len(arms)}", "settings, for the integers that were drawn")
+        )
     intact = sum(subject.check.verdict == "intact" for subject in subjects)
     absent = sum(subject.check.verdict == "absent" for subject in subjects)
     about = f"{absent} not here, so not verified" if absent else "verified when this page was made"
@@ -125,11 +134,12 @@ def _notes(arms: Sequence[Arm]) -> dict[str, int]:
 def _arms(arms: Sequence[Arm], notes: dict[str, int]) -> Html:
     columns, rows = arm_table(arms)
     asked = [arm.epsilon_asked for arm in arms]
-    columns = ["eps asked", "proven", *columns, *(["notes"] if notes else [])]
+    private = any(arm.summary["privacy"]["private"] for arm in arms)
+    columns = ["eps asked", *(["proven"] if private else []), *columns, *(["notes"] if notes else [])]
     rows = [
         [
             "-" if wanted is None else f"{wanted:g}",
-            "yes" if proven(arm.summary)[0] else "no",
+            *(["yes" if proven(arm.summary)[0] else "no"] if private else []),
             *row,
             *(
                 [

@@ -27,9 +27,13 @@ def what_was_done(summary: dict[str, Any]) -> str:
     return (
         f"In {_count(summary['rounds_done'], 'round')}, {_count(config['federation']['clients'], 'client')} with "
         f"{_count(summary['records'], 'record')} of {summary['source']} trained a LoRA adapter of "
-        f"{_count(summary['parameters'], 'parameter')} (layers {layers}; rank {rank}) on a frozen model, with "
-        f"{UNITS[summary['privacy']['unit']]} protected: {_noise(config)}, and {_sum(config)}."
+        f"{_count(summary['parameters'], 'parameter')} (layers {layers}; rank {rank}) on a frozen model, "
+        f"{_protection(summary['privacy'])}: {_noise(config)}, and {_sum(config)}."
     )
+
+
+def _protection(privacy: dict[str, Any]) -> str:
+    return f"with {UNITS[privacy['unit']]} protected" if privacy["private"] else "without privacy"
 
 
 def _noise(config: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from experiments.printed_result import print_result
 VIEWS = {"release": {"epsilon": 5.98765}, "aggregators": {"epsilon": 6.0}, "local": {"epsilon": None}}
 
 
-def shown(capsys, trust="distributed", by="clients", dropout="oversize", epsilon=6.0, n_min=None):
+def shown(capsys, trust="distributed", by="clients", dropout="oversize", epsilon=6.0, n_min=None, private=True):
     summary = {
         "config": {
             "data": {"name": "digits"},
@@ -22,7 +22,8 @@ def shown(capsys, trust="distributed", by="clients", dropout="oversize", epsilon
             "aggregation": {"backend": "smpc"},
             "simulation": {"noise_cohort": None},
         },
-        "privacy": {"views": VIEWS, "warnings": [], "proven": True, "unit": "client", "delta": 1e-5},
+        "privacy": {"views": VIEWS, "warnings": [], "unit": "client", "delta": 1e-5, "proven": True}
+        | {"private": private},
         "idealised_release_epsilon": None,
         "notes": [],
         "data": "digits",
@@ -50,7 +51,7 @@ def shown(capsys, trust="distributed", by="clients", dropout="oversize", epsilon
         ),
         ({"by": "aggregators"}, "noise: by aggregators; ring of 2^31"),
         ({"trust": "central"}, "noise: by server; ring of 2^31"),
-        ({"trust": "none", "epsilon": None}, "noise: none; ring of 2^31"),
+        ({"trust": "none", "epsilon": None, "private": False}, "noise: none; ring of 2^31"),
         ({}, "epsilon realised: release 5.9877, aggregators 6.0000, local none (asked for: 6)"),
         ({"epsilon": None}, "epsilon realised: release 5.9877, aggregators 6.0000, local none\n"),
     ],
@@ -60,4 +61,11 @@ def test_the_result_says_who_added_the_noise_and_what_epsilon_was_realised(capsy
 
 
 def test_a_run_without_noise_claims_no_epsilon(capsys):
-    assert "epsilon realised" not in shown(capsys, trust="none", epsilon=None)
+    assert "epsilon realised" not in shown(capsys, trust="none", epsilon=None, private=False)
+
+
+def test_a_run_whose_noise_somebody_knows_is_called_neither_proven_nor_realised(capsys):
+    said = shown(capsys, private=False)
+    assert "epsilon: none, since this run is not private, see notes" in said
+    assert "proven" not in said
+    assert "realised" not in said

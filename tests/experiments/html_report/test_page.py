@@ -153,7 +153,7 @@ def test_a_run_has_its_headline_its_epsilons_in_words_and_its_ledger(folders, tm
         "torch 2.13.0",
         "Epsilon spent by round",
         "asked for in the aggregators view: 8",
-        "the same vector as float32, unprotected 400",
+        "the same vector as plain float32 400",
     ):
         assert words in read.text, words
     assert "not private" not in read.text
@@ -243,9 +243,11 @@ def test_hostile_names_notes_and_values_are_text(tmp_path, several):
 def test_a_run_that_is_not_private_says_so_before_any_number_can_be_cited(tmp_path, options, says):
     run = sample_run(tmp_path / "run", **options)
     _, read = page(tmp_path, [run], {"own": tmp_path / "run" / "ledger.jsonl"})
+    assert "A fine-tuning run without privacy" in read.text
     assert "This run is not private" in read.text
     assert says in read.text.split("Round by round")[1]
-    assert "Proven no this run is not private" in read.text
+    assert "Guarantee none this run is not private" in read.text
+    assert "is right at most" not in read.text
 
 
 def test_a_server_that_reads_every_message_has_no_finite_epsilon_and_the_card_says_why(tmp_path):
