@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from experiments.summary import summarise
 from experiments.tasks import build_task
 from fl_core.adapters import flat_adapter, save_adapter
 from fl_core.budget_folder import registers
+from fl_core.cautions import caution_of_delta, caution_of_place
 from fl_core.checkpoint import Checkpoint, latest_checkpoint
 from fl_core.cohort_size import cohorts
 from fl_core.config import ConfigError, RunConfig
@@ -90,9 +91,11 @@ def execute(
         length = len(flat_adapter(task.model))
         progress.say("sizing the noise")
         plan = plan_privacy(config, length, max(task.records, config.federation.clients))
-        ledger, start = _open_ledger(config, plan, task, folder, resume)
+        delta, place = caution_of_delta(config, task.records), caution_of_place(config, nodes=relay is not None)
+        notes = tuple(text for text in (delta, *task.notes) if text is not None)
+        ledger, start = _open_ledger(config, plan, task, folder, resume, (*notes, *([place] if place else [])))
         with ledger:
-            for text in task.notes:
+            for text in notes:
                 progress.note(text)
 
             def rounds(source: MessageSource) -> str:
@@ -168,16 +171,20 @@ def _refuse_counted(out: Path) -> None:
 
 
 def _open_ledger(
-    config: RunConfig, plan: PrivacyPlan, task: FederatedTask, folder: RunFolder, resume: bool
+    config: RunConfig, plan: PrivacyPlan, task: FederatedTask, folder: RunFolder, resume: bool, notes: tuple[str, ...]
 ) -> tuple[Ledger, Checkpoint | None]:
-    header = ledger_header(config, plan, uuid.uuid4().hex, task.notes, task.protected)
+    header = ledger_header(config, plan, uuid.uuid4().hex, notes, task.protected)
     if resume:
         # A missing ledger is refused like a damaged one: a new one would forget what was opened.
         start = latest_checkpoint(folder.checkpoints)
         expected = None if start is None else (start.ledger_lines, start.ledger_head)
         ledger = Ledger.resume(folder.ledger_path, expected)
         try:
-            _refuse_other_run(header, ledger.header, folder)
+            # Whether clients were on nodes of their own is known for certain only where they cannot be.
+            nowhere = config.engine.name == "local" or config.aggregation.deployment is None
+            place = caution_of_place(config, nodes=False) if nowhere else None
+            unsaid = (caution_of_delta(config, task.records), place)
+            _refuse_other_run(header, ledger.header, folder, unsaid)
         except ConfigError:
             ledger.close()
             raise
@@ -188,11 +195,17 @@ def _open_ledger(
     return ledger, None
 
 
-def _refuse_other_run(now: LedgerHeader, before: LedgerHeader, folder: RunFolder) -> None:
-    """Refuse to go on where an equal configuration means something else now, such as a stand-in data set."""
+def _refuse_other_run(
+    now: LedgerHeader, before: LedgerHeader, folder: RunFolder, unsaid: Sequence[str | None] = ()
+) -> None:
+    """Refuse to go on where an equal configuration means something else now, such as a stand-in data set.
+
+    Ledgers of an earlier version may lack the warnings `unsaid`.
+    """
+    kept = tuple(text for text in now.warnings if text in before.warnings or text not in unsaid)
     # A ledger of an earlier format does not say what it is about.
     data, contribution = before.data and now.data, before.contribution and now.contribution
-    now = replace(now, run=before.run, data=data, contribution=contribution)
+    now = replace(now, run=before.run, data=data, contribution=contribution, warnings=kept)
     found = first_difference(asdict(now), asdict(before))
     if found:
         key, ours, theirs = found

@@ -13,6 +13,7 @@ from typing import Any
 from experiments.environment_facts import environment_facts
 from experiments.formatting import finite
 from fl_core.adapters import adapted_layers
+from fl_core.cautions import is_of_place
 from fl_core.config import RunConfig
 from fl_core.config_file import to_dict
 from fl_core.privacy.accountant import idealised
@@ -20,7 +21,7 @@ from fl_core.privacy.ledger import LedgerContents, history, read_ledger, summari
 from fl_core.privacy_plan import PrivacyPlan
 from fl_core.task import WHOLE, FederatedTask
 
-__all__ = ["extrapolates", "summarise", "warnings_and_notes"]
+__all__ = ["extrapolates", "places_and_warnings", "summarise", "warnings_and_notes"]
 
 # What tasks score; a row of metrics has those that its task knows.
 _SCORES = ("accuracy", "top3_accuracy", "token_accuracy", "perplexity", "test_loss")
@@ -126,6 +127,12 @@ def _incidents(rows: list[dict[str, Any]], privacy: dict[str, Any]) -> list[str]
 def warnings_and_notes(summary: dict[str, Any]) -> list[str]:
     """What must be said with a run's numbers, each once, the ledger's warnings first."""
     return list(dict.fromkeys([*summary["privacy"]["warnings"], *summary["notes"]]))
+
+
+def places_and_warnings(summary: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """`warnings_and_notes`, those apart that say where a simulation ran: they are true of each and no alarm."""
+    said = warnings_and_notes(summary)
+    return [text for text in said if is_of_place(text)], [text for text in said if not is_of_place(text)]
 
 
 def extrapolates(summary: dict[str, Any]) -> int | None:

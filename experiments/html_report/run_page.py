@@ -13,8 +13,8 @@ from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.run_charts import accuracy_chart, epsilon_chart, seconds_chart, survivors_chart
 from experiments.html_report.sections import Section, Subject, box, machine, tile, unit_of, verdict
 from experiments.html_report.tables import facts, folded, key, setting, table
-from experiments.html_report.wording import bounded, proven, what_was_done
-from experiments.summary import extrapolates, warnings_and_notes
+from experiments.html_report.wording import bounded, proven, sentence, what_was_done
+from experiments.summary import extrapolates, places_and_warnings
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["run_sections"]
@@ -26,7 +26,8 @@ def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
     """What stands above everything, and the sections."""
     _, rows, summary = subject.run
     absent = subject.check.verdict == "absent"
-    top = joined(element("p", what_was_done(summary), class_="lead"), _tiles(subject), _first(subject))
+    places = [element("p", sentence(text)) for text in places_and_warnings(summary)[0]]
+    top = joined(element("p", what_was_done(summary), class_="lead"), *places, _tiles(subject), _first(subject))
     charts = {
         "accuracy": accuracy_chart(rows, summary),
         "epsilon": epsilon_chart(rows, summary),
@@ -104,7 +105,7 @@ def _first(subject: Subject) -> Html:
     if subject.check.verdict == "fault":
         told = element("p", subject.check.sentence)
         boxes.append(box("danger", "The ledger does not bear out these numbers", told))
-    notes = warnings_and_notes(summary)
+    _, notes = places_and_warnings(summary)
     if notes:
         boxes.append(box(None, "Read this first", element("ul", *(element("li", note) for note in notes))))
     return joined(*boxes)

@@ -15,8 +15,8 @@ from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.sections import Section, Subject, box, machine, tile, verdict
 from experiments.html_report.sweep_charts import accuracy_charts, epsilon_charts, trust_charts
 from experiments.html_report.tables import facts, folded, key, setting, table
-from experiments.html_report.wording import UNITS, bounded, proven
-from experiments.summary import extrapolates, warnings_and_notes
+from experiments.html_report.wording import UNITS, bounded, proven, sentence
+from experiments.summary import extrapolates, places_and_warnings, warnings_and_notes
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["sweep_sections"]
@@ -30,7 +30,10 @@ def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
     notes = _notes(arms)
     absent = all(subject.check.verdict == "absent" for subject in subjects)
     top = joined(
-        element("p", _what_was_done(arms), class_="lead"), _tiles(arms, subjects), _first(subjects, arms, notes)
+        element("p", _what_was_done(arms), class_="lead"),
+        *(element("p", sentence(text)) for text in _shared_places(arms)),
+        _tiles(arms, subjects),
+        _first(subjects, arms, notes),
     )
     return top, [
         Section("arms", "The arms", _arms(arms, notes)),
@@ -121,13 +124,21 @@ def _first(subjects: Sequence[Subject], arms: Sequence[Arm], notes: dict[str, in
     return joined(*boxes)
 
 
+def _shared_places(arms: Sequence[Arm]) -> list[str]:
+    """Where the simulations ran, as far as it is true of every run."""
+    first, *others = [places_and_warnings(summary)[0] for arm in arms for summary in arm.summaries]
+    return [text for text in first if all(text in other for other in others)]
+
+
 def _notes(arms: Sequence[Arm]) -> dict[str, int]:
-    """Every warning and note with its number, in the order of the arms."""
+    """Every warning and note that is not said of all runs above, with its number, in the order of the arms."""
     found: dict[str, int] = {}
+    said = _shared_places(arms)
     for arm in arms:
         for summary in arm.summaries:
             for note in warnings_and_notes(summary):
-                found.setdefault(note, len(found) + 1)
+                if note not in said:
+                    found.setdefault(note, len(found) + 1)
     return found
 
 
@@ -144,7 +155,12 @@ def _arms(arms: Sequence[Arm], notes: dict[str, int]) -> Html:
             *(
                 [
                     ", ".join(
-                        dict.fromkeys(str(notes[note]) for one in arm.summaries for note in warnings_and_notes(one))
+                        dict.fromkeys(
+                            str(notes[note])
+                            for one in arm.summaries
+                            for note in warnings_and_notes(one)
+                            if note in notes
+                        )
                     )
                 ]
                 if notes

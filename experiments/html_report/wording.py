@@ -7,7 +7,7 @@ from typing import Any
 from experiments.figures import adapted_targets
 from fl_core.privacy_plan import bounded_view
 
-__all__ = ["ADVERSARIES", "UNITS", "adjacency", "bounded", "proven", "what_was_done"]
+__all__ = ["ADVERSARIES", "UNITS", "adjacency", "bounded", "proven", "sentence", "what_was_done"]
 
 UNITS = {"example": "each record", "client": "each client’s whole data"}
 
@@ -83,6 +83,11 @@ def adjacency(neighbouring: str, unit: str) -> str:
             "(zero-out)."
         )
     return f"Two worlds are compared that differ in {what}, which is another in each (replace-one)."
+
+
+def sentence(note: str) -> str:
+    """A note as it stands between other sentences."""
+    return f"{note[:1].upper()}{note[1:]}{'' if note.endswith('.') else '.'}"
 
 
 def _count(number: int, what: str) -> str:
