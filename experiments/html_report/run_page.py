@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.formatting import epsilon, percent, sized
 from experiments.html_report.bars import bars
+from experiments.html_report.bounds import bounds
 from experiments.html_report.chart_svg import draw
 from experiments.html_report.configuration import as_yaml, changed
 from experiments.html_report.epsilon_section import in_plain_words
@@ -61,6 +62,9 @@ def _tiles(subject: Subject) -> Html:
     asked = summary["config"]["privacy"].get("epsilon")
     holds, why = proven(summary)
     held = bounded(summary)
+    realised = views[held]["epsilon"]
+    # True and worthless at once is nothing to be glad of.
+    useful = realised is not None and bounds(realised, summary["privacy"]["delta"]).useful
     ideal = summary.get("idealised_release_epsilon")
     if asked is None:
         given = summary["config"]["privacy"].get("noise_multiplier")
@@ -74,11 +78,17 @@ def _tiles(subject: Subject) -> Html:
         guaranteed = [
             tile(
                 "Epsilon realised",
-                epsilon(views[held]["epsilon"]),
+                epsilon(realised),
                 f"in the {held} view",
                 ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in VIEWS if view != held),
             ),
-            tile("Proven", "yes" if holds else "no", why, kind="good" if holds else "bad"),
+            tile(
+                "Proven",
+                "yes" if holds else "no",
+                why,
+                None if useful else "an epsilon this large promises next to nothing",
+                kind="good" if holds and useful else "bad",
+            ),
         ]
     else:
         guaranteed = [tile("Guarantee", "none", why, kind="bad")]

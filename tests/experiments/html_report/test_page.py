@@ -250,6 +250,15 @@ def test_a_run_that_is_not_private_says_so_before_any_number_can_be_cited(tmp_pa
     assert "is right at most" not in read.text
 
 
+@pytest.mark.parametrize(("noise", "kind"), [(2.0, "good"), (0.1, "bad")])
+def test_a_proven_epsilon_that_promises_next_to_nothing_is_no_good_news(tmp_path, noise, kind):
+    run = sample_run(tmp_path / "run", noise_multiplier=noise)
+    made, read = page(tmp_path, [run], {"own": tmp_path / "run" / "ledger.jsonl"})
+    assert f'<dt>Proven</dt><dd class="{kind}">yes</dd>' in made
+    words = "Proven yes for the integers that were drawn an epsilon this large promises next to nothing"
+    assert (words in read.text) == (kind == "bad")
+
+
 def test_a_server_that_reads_every_message_has_no_finite_epsilon_and_the_card_says_why(tmp_path):
     run = sample_run(tmp_path / "run", trust="central", backend="plaintext")
     _, read = page(tmp_path, [run], {"own": tmp_path / "run" / "ledger.jsonl"})
