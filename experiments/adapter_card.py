@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.formatting import epsilon_to_cite
 from experiments.language.bases import SHIPPED
-from experiments.summary import warnings_and_notes
+from experiments.summary import in_words, warnings_and_notes
 
 __all__ = ["adapter_card"]
 
@@ -35,13 +35,13 @@ def adapter_card(summary: dict[str, Any], base: str | None) -> str:
         "",
         *_base(base),
         "",
-        *(_protection(privacy) if privacy["private"] else _no_protection(privacy)),
+        *(_protection(privacy, in_words(summary, "record")) if privacy["private"] else _no_protection(privacy)),
     ]
     said = warnings_and_notes(summary)
     return "\n".join([*lines, *(["", *(f"* {text}" for text in said)] if said else [])]) + "\n"
 
 
-def _protection(privacy: dict[str, Any]) -> list[str]:
+def _protection(privacy: dict[str, Any], record: str) -> list[str]:
     """The epsilons, each with its adversary, and what they are about."""
     protected = {"example": "each record", "client": "each client's whole data"}[privacy["unit"]]
     return [
@@ -50,7 +50,7 @@ def _protection(privacy: dict[str, Any]) -> list[str]:
         f"The protected unit is {protected} (unit {privacy['unit']}, "
         f"{privacy['neighbouring'].replace('_', '-')}, delta "
         f"{privacy['delta']:g}), over {privacy['openings']:,} opened sums. The release view's epsilon holds against "
-        "whoever has this folder.",
+        "whoever has this folder." + (f" One record is {record}." if record and privacy["unit"] == "example" else ""),
         "",
         "| view | epsilon | against |",
         "|---|---|---|",

@@ -95,6 +95,8 @@ def execute(
         notes = tuple(text for text in (delta, *task.notes) if text is not None)
         ledger, start = _open_ledger(config, plan, task, folder, resume, (*notes, *([place] if place else [])))
         with ledger:
+            if task.in_words.learns:
+                progress.note(f"the adapter learns {task.in_words.learns}")
             for text in notes:
                 progress.note(text)
 

@@ -9,7 +9,7 @@ from experiments.figures import accuracy_limits
 from experiments.html_report.axis_numbers import as_epsilon, as_share, as_whole
 from experiments.html_report.chart import Chart, Curve, Rule
 from experiments.html_report.wording import bounded
-from experiments.summary import extrapolates
+from experiments.summary import extrapolates, in_words
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["accuracy_chart", "epsilon_chart", "seconds_chart", "survivors_chart"]
@@ -29,7 +29,7 @@ def accuracy_chart(rows: Rows, summary: dict[str, Any]) -> Chart | None:
     part = points[0][0] == 0 and points[0][1] != summary["accuracy_before"]
     return Chart(
         "Accuracy by round",
-        "On a part of the public test data; the numbers above are of all of it." if part else "On public test data.",
+        f"On {'a part of what the numbers above are of: ' if part else ''}{in_words(summary, 'scored_on')}.",
         "round",
         "test accuracy",
         (Curve("after the round", points, 0),),

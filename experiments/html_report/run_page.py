@@ -14,8 +14,8 @@ from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.run_charts import accuracy_chart, epsilon_chart, seconds_chart, survivors_chart
 from experiments.html_report.sections import Section, Subject, box, machine, tile, unit_of, verdict
 from experiments.html_report.tables import facts, folded, key, setting, table
-from experiments.html_report.wording import bounded, proven, sentence, what_was_done
-from experiments.summary import extrapolates, places_and_warnings
+from experiments.html_report.wording import about_the_task, bounded, proven, sentence, what_was_done
+from experiments.summary import extrapolates, in_words, places_and_warnings
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["run_sections"]
@@ -27,8 +27,9 @@ def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
     """What stands above everything, and the sections."""
     _, rows, summary = subject.run
     absent = subject.check.verdict == "absent"
-    places = [element("p", sentence(text)) for text in places_and_warnings(summary)[0]]
-    top = joined(element("p", what_was_done(summary), class_="lead"), *places, _tiles(subject), _first(subject))
+    lead = element("p", what_was_done(summary), class_="lead")
+    more = [element("p", sentence(text)) for text in (*about_the_task(summary), *places_and_warnings(summary)[0])]
+    top = joined(lead, *more, _tiles(subject), _first(subject))
     charts = {
         "accuracy": accuracy_chart(rows, summary),
         "epsilon": epsilon_chart(rows, summary),
@@ -127,7 +128,7 @@ def _scores(summary: dict[str, Any]) -> Html | None:
     if len(names) < 2:
         return None
     rows = [[name.replace("_", " "), f"{before[name]:.4f}", f"{after[name]:.4f}"] for name in names]
-    return table("All scores on public test data", ["score", "before", "after"], rows)
+    return table(f"All scores on {in_words(summary, 'scored_on')}", ["score", "before", "after"], rows)
 
 
 def _bytes(summary: dict[str, Any]) -> Html:

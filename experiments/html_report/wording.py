@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.figures import adapted_targets
+from experiments.summary import in_words
 from fl_core.privacy_plan import bounded_view
 
-__all__ = ["ADVERSARIES", "UNITS", "adjacency", "bounded", "proven", "sentence", "what_was_done"]
+__all__ = ["ADVERSARIES", "UNITS", "about_the_task", "adjacency", "bounded", "proven", "sentence", "what_was_done"]
 
 UNITS = {"example": "each record", "client": "each client’s whole data"}
 
@@ -56,6 +57,16 @@ def _sum(config: dict[str, Any]) -> str:
     if config["aggregation"]["backend"] == "plaintext":
         return "one server summed what clients sent, and read it"
     return f"{config['aggregation'].get('parties')} parties opened nothing but the sum, by secure computation"
+
+
+def about_the_task(summary: dict[str, Any]) -> list[str]:
+    """What the adapter learns, what the data and a record are, as far as the summary says."""
+    learns, about, record = (in_words(summary, what) for what in ("learns", "about", "record"))
+    return [
+        *([f"the adapter learns {learns}"] if learns else []),
+        *([f"the data: {about}"] if about else []),
+        *([f"one record is {record}"] if record else []),
+    ]
 
 
 def proven(summary: dict[str, Any]) -> tuple[bool, str]:

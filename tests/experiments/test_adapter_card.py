@@ -21,6 +21,8 @@ def test_every_epsilon_has_its_adversary_unit_and_warnings(summary):
     for name, view in summary["privacy"]["views"].items():
         assert f"| {name} | {view['epsilon']:.4f} | {view['adversary']} |" in card
     assert "each record (unit example, zero-out, delta 1e-05), over 6 opened sums" in card
+    assert "One record is" not in card
+    assert "One record is a piece." in adapter_card(summary | {"words": {"record": "a piece"}}, "mini")
     assert "* a stand-in was used\n" in card
     assert summary["privacy"]["head"] in card
 

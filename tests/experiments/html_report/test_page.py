@@ -137,7 +137,7 @@ def test_a_run_has_its_headline_its_epsilons_in_words_and_its_ledger(folders, tm
     _, read = page(tmp_path, [run], {"own@1": folder / "ledger.jsonl"})
     views = run[2]["privacy"]["views"]
     for words in (
-        "In 6 rounds, 12 clients with 719 records of digits from embedded trained a LoRA adapter of 100 parameters",
+        "In 6 rounds, 12 clients with 719 records of digits (embedded) trained a LoRA adapter of 100 parameters",
         "each client added a share of the noise, and 3 parties opened nothing but the sum",
         "Accuracy before 10.00%",
         "Accuracy after 90.00%",
