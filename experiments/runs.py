@@ -22,6 +22,7 @@ from experiments.flower_runs import flower_rounds, refuse_missing_flower, spool_
 from experiments.html_report import write_page
 from experiments.progress import RunProgress
 from experiments.run_figure import draw_run
+from experiments.stored_runs import load_runs
 from experiments.summary import summarise
 from experiments.tasks import build_task
 from fl_core.adapters import flat_adapter, save_adapter
@@ -95,6 +96,11 @@ def execute(
         notes = tuple(text for text in (delta, *task.notes) if text is not None)
         ledger, start = _open_ledger(config, plan, task, folder, resume, (*notes, *([place] if place else [])))
         with ledger:
+            if start is not None and start.round >= config.federation.rounds and folder.summary_path.exists():
+                progress.note(f"{out} has already finished all of its rounds: nothing was done, nothing was changed")
+                return load_runs([out])[0][2]
+            # Also what earlier sessions took, as far as it is on record: their rounds, not their preparations.
+            spent = 0.0 if start is None else _seconds_of_rounds(folder, start.round)
             if task.in_words.learns:
                 progress.note(f"the adapter learns {task.in_words.learns}")
             for text in notes:
@@ -110,7 +116,12 @@ def execute(
                     ended = rounds(LocalClients(task, config, plan, pool))
         aggregator.shutdown()
         progress.say("writing adapter, figures and report")
-        return _write_results(config, plan, task, folder, ended, time.perf_counter() - started)
+        return _write_results(config, plan, task, folder, ended, spent + time.perf_counter() - started)
+
+
+def _seconds_of_rounds(folder: RunFolder, last: int) -> float:
+    """Wall time of the rounds up to `last`, which earlier sessions of a resumed run did."""
+    return float(sum(row["seconds"] for row in read_metrics(folder.metrics_path) if 0 < row["round"] <= last))
 
 
 def _write_results(

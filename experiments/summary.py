@@ -45,7 +45,7 @@ def summarise(
         rows: metrics by round, row 0 untuned.
         ledger: path of the run's ledger.
         ended: why the run ended.
-        seconds: wall time of this session.
+        seconds: wall time of this session and of the rounds of earlier ones.
     """
     scored = [row for row in rows if "accuracy" in row]
     before, after = _scores(scored[0]), _scores(scored[-1])

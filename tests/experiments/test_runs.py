@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +78,23 @@ def test_a_simulation_says_in_every_output_against_whom_nothing_protects(execute
     assert page.count(said[1:]) == 1  # and not once more among what must be read first
     print_result(summary, run)
     assert f"note: {said}" in capsys.readouterr().out
+
+
+def test_a_run_that_has_finished_is_left_as_it_is(execute, tmp_path):
+    summary = execute(False)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert execute(True) == summary
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_a_resumed_run_counts_the_seconds_of_its_earlier_rounds(execute, tmp_path):
+    run = tmp_path / "run"
+    execute(False)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    slow = [row | {"seconds": 1000.0} for row in rows]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in slow))
+    (run / "summary.json").unlink()
+    assert execute(True)["seconds"] > 2000
 
 
 def test_a_run_whose_figure_met_a_full_disk_has_not_ended_until_it_is_resumed(execute, tmp_path, monkeypatch):
