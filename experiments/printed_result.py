@@ -57,8 +57,8 @@ def print_result(summary: dict[str, Any], folder: Path) -> None:
         if ideal is not None:
             proven += f" (release view of idealised real-valued noise, by PLD: {ideal:.3f})"
         unit, record = summary["privacy"]["unit"], in_words(summary, "record")
-        unit += f" (one record is {record})" if record and unit == "example" else ""
-        print(f"epsilon: {proven}; unit {unit}, delta {summary['privacy']['delta']:g}, zero-out")
+        about = f"; one record is {record}" if record and unit == "example" else ""
+        print(f"epsilon: {proven}; unit {unit}, delta {summary['privacy']['delta']:g}, zero-out{about}")
         print(f"epsilon realised: {_realised(summary)}")
     print(f"noise: {_noise(summary)}")
     print(f"{summary['ended']} ({summary['rounds_done']} rounds, {summary['source']})")

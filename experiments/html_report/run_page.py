@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from experiments.formatting import epsilon, percent, sized
@@ -75,7 +76,9 @@ def _tiles(subject: Subject) -> Html:
         cohort = extrapolates(summary)
         if cohort is not None:
             about += f"; for {cohort:,} clients, who are not there"
-    if summary["privacy"]["private"]:
+    if not subject.borne_out:
+        guaranteed = [tile("Guarantee", "none", "the ledger does not bear out these numbers", kind="bad")]
+    elif summary["privacy"]["private"]:
         guaranteed = [
             tile(
                 "Epsilon realised",
@@ -154,7 +157,7 @@ def _ledger(subject: Subject) -> Html:
         ("sums opened", openings),
         ("run", element("code", privacy["run"])),
         ("accountant", privacy["accountant"].upper()),
-        ("to verify it again", element("code", f"sotto ledger {subject.name}")),
+        ("to verify it again", _verifying(subject)),
     ]
     about = (
         "Every sum was written into a chained ledger before it was opened, so that a crash can only count too much. A "
@@ -162,8 +165,16 @@ def _ledger(subject: Subject) -> Html:
         "make a new chain: compare the last hash with one that was kept elsewhere."
     )
     # What the accountant says of its numbers, where they are anybody's guarantee.
-    notes = [element("p", note) for note in privacy["notes"] if privacy["private"]]
+    notes = [element("p", note) for note in privacy["notes"] if privacy["private"] and subject.borne_out]
     return joined(element("p", about), facts([pair for pair in pairs if pair[1] is not None]), *notes)
+
+
+def _verifying(subject: Subject) -> Html:
+    """The command, from where the page was made; no place on this machine is told beyond that."""
+    place = subject.folder
+    if place is not None and not place.is_absolute():
+        return element("code", shlex.join(["sotto", "ledger", str(place)]))
+    return joined(element("code", shlex.join(["sotto", "ledger", subject.name])), " in the folder that holds the run’s")
 
 
 def _configuration(config: dict[str, Any]) -> Html:

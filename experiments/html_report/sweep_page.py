@@ -36,7 +36,7 @@ def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
         _first(subjects, arms, notes),
     )
     return top, [
-        Section("arms", "The arms", _arms(arms, notes)),
+        Section("arms", "The arms", _arms(arms, subjects, notes)),
         Section("figures", "Figures", _figures(arms, subjects)),
         Section("privacy", "The three epsilons in plain words", meaning_table(arms)),
         Section("ledger", "The ledgers" if absent else "The ledgers, verified now", _ledgers(subjects)),
@@ -74,7 +74,7 @@ def _protection(arms: Sequence[Arm]) -> str:
 
 def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
     free = [arm for arm in arms if arm.trust == "none"]
-    private = [arm for arm in arms if proven(arm.summary)[0]]
+    private = [arm for arm in arms if _proven(arm, subjects)]
     untuned = [arm.mean("accuracy_before") for arm in arms]
     spread = dict.fromkeys([percent(min(untuned)), percent(max(untuned))])
     tiles = [tile("Accuracy before", " to ".join(spread), "the untuned base")]
@@ -142,7 +142,13 @@ def _notes(arms: Sequence[Arm]) -> dict[str, int]:
     return found
 
 
-def _arms(arms: Sequence[Arm], notes: dict[str, int]) -> Html:
+def _proven(arm: Arm, subjects: Sequence[Subject]) -> bool:
+    """Whether the epsilons of an arm are a guarantee, as far as the ledgers of its runs bear them out."""
+    runs = {name for name, _, _ in arm.runs}
+    return proven(arm.summary)[0] and all(subject.borne_out for subject in subjects if subject.name in runs)
+
+
+def _arms(arms: Sequence[Arm], subjects: Sequence[Subject], notes: dict[str, int]) -> Html:
     columns, rows = arm_table(arms)
     asked = [arm.epsilon_asked for arm in arms]
     private = any(arm.summary["privacy"]["private"] for arm in arms)
@@ -150,7 +156,7 @@ def _arms(arms: Sequence[Arm], notes: dict[str, int]) -> Html:
     rows = [
         [
             "-" if wanted is None else f"{wanted:g}",
-            *(["yes" if proven(arm.summary)[0] else "no"] if private else []),
+            *(["yes" if _proven(arm, subjects) else "no"] if private else []),
             *row,
             *(
                 [

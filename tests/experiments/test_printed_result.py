@@ -78,7 +78,7 @@ def test_the_result_says_what_was_learnt_and_what_a_record_is(capsys):
     words = {"learns": "to count", "record": "a piece", "scored_on": "texts of 2 held-out users, scored without noise"}
     said = shown(capsys, words=words, unit="example")
     assert "learnt: to count; scored on texts of 2 held-out users, scored without noise\n" in said
-    assert "; unit example (one record is a piece), delta 1e-05, zero-out\n" in said
+    assert "; unit example, delta 1e-05, zero-out; one record is a piece\n" in said
     assert "a piece" not in shown(capsys, words=words)
 
 

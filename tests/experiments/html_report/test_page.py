@@ -280,7 +280,28 @@ def test_a_broken_ledger_stands_above_the_numbers_it_does_not_bear_out(folders, 
     _, read = page(tmp_path, [run], {"own@1": tmp_path / "ledger.jsonl"})
     assert "The ledger does not bear out these numbers" in read.text
     assert "✗ fault" in read.text
+    assert "Guarantee none the ledger does not bear out these numbers" in read.text
+    assert "Proven yes" not in read.text
     assert str(tmp_path) not in read.text
+
+
+def test_an_arm_with_a_broken_ledger_is_not_called_proven(folders, tmp_path):
+    ledgers = {name: folder / "ledger.jsonl" for name, (folder, _) in folders.items()}
+    (tmp_path / "ledger.jsonl").write_bytes(b"{}\n")
+    runs = [run for _, run in folders.values()]
+    _, read = page(tmp_path, runs, ledgers | {"own@2": tmp_path / "ledger.jsonl"})
+    assert "Best with a proven epsilon 89.00%" not in read.text
+    assert "Epsilons proven 2 of 4" in read.text
+
+
+def test_the_command_to_verify_a_ledger_names_the_folder_but_no_place_on_the_machine(folders, tmp_path, monkeypatch):
+    folder, run = folders["own@1"]
+    _, read = page(tmp_path, [run], {"own@1": folder / "ledger.jsonl"})
+    assert "sotto ledger own@1 in the folder that holds the run’s" in read.text
+    monkeypatch.chdir(folder.parent.parent)
+    near = folder.parent.relative_to(folder.parent.parent) / folder.name
+    _, read = page(tmp_path, [run], {"own@1": near / "ledger.jsonl"})
+    assert f"to verify it again sotto ledger {near} " in read.text
 
 
 def test_numbers_from_a_runs_json_are_said_to_be_not_verified(folders, tmp_path):
