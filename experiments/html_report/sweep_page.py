@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from experiments.arm_table import arm_table
@@ -15,8 +16,9 @@ from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.sections import Section, Subject, box, machine, tile, verdict
 from experiments.html_report.sweep_charts import accuracy_charts, epsilon_charts, trust_charts
 from experiments.html_report.tables import facts, folded, key, setting, table
-from experiments.html_report.wording import UNITS, bounded, proven, sentence
-from experiments.summary import extrapolates, places_and_warnings, warnings_and_notes
+from experiments.html_report.together import spent_together
+from experiments.html_report.wording import UNITS, about_the_task, bounded, proven, sentence
+from experiments.summary import extrapolates, in_words, places_and_warnings, warnings_and_notes
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["sweep_sections"]
@@ -31,7 +33,7 @@ def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
     absent = all(subject.check.verdict == "absent" for subject in subjects)
     top = joined(
         element("p", _what_was_done(arms), class_="lead"),
-        *(element("p", sentence(text)) for text in _shared_places(arms)),
+        *(element("p", sentence(text)) for text in (*_shared_words(arms), *_shared_places(arms))),
         _tiles(arms, subjects),
         _first(subjects, arms, notes),
     )
@@ -49,10 +51,12 @@ def _what_was_done(arms: Sequence[Arm]) -> str:
     summaries = [arm.summary for arm in arms]
     runs, most = sum(len(arm.runs) for arm in arms), max(len(arm.runs) for arm in arms)
     clients = sorted({arm.clients for arm in arms})
+    # Two names may be of one setting.
+    settings = len({json.dumps(summary["config"], sort_keys=True) for summary in summaries})
     epsilons = sorted({arm.epsilon_asked for arm in arms if arm.epsilon_asked is not None})
     sources = dict.fromkeys(str(summary["source"]) for summary in summaries)
     said = (
-        f"{runs} run{'s' if runs > 1 else ''} of {len(arms)} setting{'s' if len(arms) > 1 else ''} fine-tuned a LoRA "
+        f"{runs} run{'s' if runs > 1 else ''} of {settings} setting{'s' if settings > 1 else ''} fine-tuned a LoRA "
         f"adapter on {_listed(list(sources))}, held by {_listed([f'{count:,}' for count in clients])} clients, "
         f"{_protection(arms)} and trust {_listed(sorted({arm.trust for arm in arms}))}"
     )
@@ -93,7 +97,7 @@ def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
         wanted = f"asked for {asked:g}" if asked is not None else "the noise was given"
         tiles.append(tile("Its epsilon realised", epsilon(views[bounded(best.summary)]["epsilon"]), wanted, got))
         tiles.append(
-            tile("Epsilons proven", f"{len(private)} of {len(arms)}", "settings, for the integers that were drawn")
+            tile("Epsilons proven", f"{len(private)} of {len(arms)}", "arms, for the integers that were drawn")
         )
     intact = sum(subject.check.verdict == "intact" for subject in subjects)
     absent = sum(subject.check.verdict == "absent" for subject in subjects)
@@ -118,10 +122,19 @@ def _first(subjects: Sequence[Subject], arms: Sequence[Arm], notes: dict[str, in
     if faults:
         listed = [element("li", f"{subject.name}: {subject.check.sentence}") for subject in faults]
         boxes.append(box("danger", "Ledgers that do not bear out their numbers", element("ul", *listed)))
+    together = spent_together(subjects)
+    if together:
+        boxes.append(box(None, "All of these runs together", *(element("p", told) for told in together)))
     if notes:
         listed = [element("li", note) for note in notes]
         boxes.append(box(None, "Read this first", element("ol", *listed)))
     return joined(*boxes)
+
+
+def _shared_words(arms: Sequence[Arm]) -> list[str]:
+    """What is learnt and what a record is, as far as it is the same in every run."""
+    first, *others = [about_the_task(summary) for arm in arms for summary in arm.summaries]
+    return [text for text in first if all(text in other for other in others)]
 
 
 def _shared_places(arms: Sequence[Arm]) -> list[str]:
@@ -133,7 +146,7 @@ def _shared_places(arms: Sequence[Arm]) -> list[str]:
 def _notes(arms: Sequence[Arm]) -> dict[str, int]:
     """Every warning and note that is not said of all runs above, with its number, in the order of the arms."""
     found: dict[str, int] = {}
-    said = _shared_places(arms)
+    said = {*_shared_places(arms), *(in_words(summary, "about") for arm in arms for summary in arm.summaries)}
     for arm in arms:
         for summary in arm.summaries:
             for note in warnings_and_notes(summary):
