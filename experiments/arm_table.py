@@ -45,7 +45,8 @@ def arm_table(arms: Sequence[Arm]) -> tuple[list[str], list[list[str]]]:
         for arm, row in zip(arms, rows, strict=True):
             row.append(str(len(arm.runs)))
     kept = [gain_kept(arm, arms) for arm in arms]
-    if any(share is not None for share in kept):
+    # The run without privacy keeps all of its own gain, which says something beside others only.
+    if any(share is not None for arm, share in zip(arms, kept, strict=True) if arm.trust != "none"):
         columns.append("gain kept")
         for share, row in zip(kept, rows, strict=True):
             row.append("-" if share is None else f"{share:.1%}")

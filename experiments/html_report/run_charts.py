@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.figures import accuracy_limits
+from experiments.formatting import measured
 from experiments.html_report.axis_numbers import as_epsilon, as_share, as_whole
 from experiments.html_report.chart import Chart, Curve, Rule
 from experiments.html_report.wording import bounded
@@ -99,7 +100,7 @@ def seconds_chart(rows: Rows) -> Chart | None:
         "seconds",
         tuple(curves),
         as_whole,
-        lambda value: f"{value:.3g}",
+        measured,
         scale_y="log" if min(values) > 0 and max(values) > 20 * min(values) else "linear",
     )
 

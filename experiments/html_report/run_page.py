@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from experiments.formatting import epsilon, percent, sized
+from experiments.formatting import epsilon, percent, score, sized
 from experiments.html_report.bars import bars
 from experiments.html_report.bounds import bounds
 from experiments.html_report.chart_svg import draw
@@ -51,7 +51,7 @@ def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
             ),
         ),
         Section("privacy", "The three epsilons in plain words", in_plain_words(summary)),
-        Section("ledger", "The ledger" if absent else "The ledger, verified now", _ledger(subject)),
+        Section("ledger", "The ledger" if absent else "The ledger, verified", _ledger(subject)),
         Section("configuration", "Configuration", _configuration(summary["config"])),
         Section("environment", "What it ran on", _environment(summary)),
     ]
@@ -130,7 +130,7 @@ def _scores(summary: dict[str, Any]) -> Html | None:
     names = [name for name in after if name in before]
     if len(names) < 2:
         return None
-    rows = [[name.replace("_", " "), f"{before[name]:.4f}", f"{after[name]:.4f}"] for name in names]
+    rows = [[name.replace("_", " "), score(before[name]), score(after[name])] for name in names]
     return table(f"All scores on {in_words(summary, 'scored_on')}", ["score", "before", "after"], rows)
 
 

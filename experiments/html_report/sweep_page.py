@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from experiments.arm_table import arm_table
 from experiments.arms import Arm, arms_of
-from experiments.formatting import epsilon, percent
+from experiments.formatting import epsilon, measured, percent
 from experiments.html_report.bars import bars
 from experiments.html_report.chart_svg import draw
 from experiments.html_report.configuration import as_yaml, changed, flat, varying
@@ -41,7 +41,7 @@ def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
         Section("arms", "The arms", _arms(arms, subjects, notes)),
         Section("figures", "Figures", _figures(arms, subjects)),
         Section("privacy", "The three epsilons in plain words", meaning_table(arms)),
-        Section("ledger", "The ledgers" if absent else "The ledgers, verified now", _ledgers(subjects)),
+        Section("ledger", "The ledgers" if absent else "The ledgers, verified", _ledgers(subjects)),
         Section("configuration", "Configuration", _configuration(arms)),
         Section("environment", "What they ran on", _environment(arms)),
     ]
@@ -213,7 +213,7 @@ def _figures(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
     times = [(arm.name, arm.mean("seconds_rounds") / max(1.0, arm.mean("rounds_done"))) for arm in arms]
     figures.append(bars("Bytes a client sends in a round", "", sent, lambda value: f"{value:,.0f}"))
     about = "Wall time, evaluation included, mean of the repetitions; runs may have shared the machine with others."
-    figures.append(bars("Seconds a round", about, times, lambda value: f"{value:.3g}", 2))
+    figures.append(bars("Seconds a round", about, times, measured, 2))
     absent = any(subject.check.verdict == "absent" for subject in subjects)
     alone = "Epsilon by round is in run folders’ metrics and not in a runs.json, so it is missing for runs from there."
     return joined(element("p", alone) if absent else None, element("div", *figures, class_="figures"))
@@ -241,7 +241,10 @@ def _ledgers(subjects: Sequence[Subject]) -> Html:
         for subject in subjects
     ]
     made = table(
-        "Each run’s ledger, as it is now", ["run", "verdict", "lines", "last hash", "finding"], rows, words=True
+        "Each run’s ledger, as it was when this page was made",
+        ["run", "verdict", "lines", "last hash", "finding"],
+        rows,
+        words=True,
     )
     return joined(
         element("p", f"{told}."), made if len(rows) <= _MOST_ROWS else folded(f"All {len(rows)} ledgers", made)
