@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.formatting import epsilon_to_cite
 from experiments.language.bases import SHIPPED
-from experiments.summary import warnings_and_notes
+from experiments.summary import in_words, warnings_and_notes
 
 __all__ = ["adapter_card"]
 
@@ -24,11 +24,6 @@ def adapter_card(summary: dict[str, Any], base: str | None) -> str:
         base: what the adapter names as its base, as `model.base` has it; None for an image network.
     """
     privacy = summary["privacy"]
-    rows = [
-        f"| {name} | {epsilon_to_cite(view['epsilon'])} | {view['adversary']} |"
-        for name, view in privacy["views"].items()
-    ]
-    protected = {"example": "each record", "client": "each client's whole data"}[privacy["unit"]]
     lines = [
         *_front_matter(base),
         "# A LoRA adapter trained by Sotto",
@@ -40,22 +35,42 @@ def adapter_card(summary: dict[str, Any], base: str | None) -> str:
         "",
         *_base(base),
         "",
+        *(_protection(privacy, in_words(summary, "record")) if privacy["private"] else _no_protection(privacy)),
+    ]
+    said = warnings_and_notes(summary)
+    return "\n".join([*lines, *(["", *(f"* {text}" for text in said)] if said else [])]) + "\n"
+
+
+def _protection(privacy: dict[str, Any], record: str) -> list[str]:
+    """The epsilons, each with its adversary, and what they are about."""
+    protected = {"example": "each record", "client": "each client's whole data"}[privacy["unit"]]
+    return [
         "## What protects the training data",
         "",
         f"The protected unit is {protected} (unit {privacy['unit']}, "
         f"{privacy['neighbouring'].replace('_', '-')}, delta "
         f"{privacy['delta']:g}), over {privacy['openings']:,} opened sums. The release view's epsilon holds against "
-        "whoever has this folder.",
+        "whoever has this folder." + (f" One record is {record}." if record and privacy["unit"] == "example" else ""),
         "",
         "| view | epsilon | against |",
         "|---|---|---|",
-        *rows,
+        *(
+            f"| {name} | {epsilon_to_cite(view['epsilon'])} | {view['adversary']} |"
+            for name, view in privacy["views"].items()
+        ),
         "",
         f"These epsilons follow from the ledger of run `{privacy['run']}`, whose last line has the hash "
         f"`{privacy['head']}`; `sotto ledger` derives them from it.",
     ]
-    said = warnings_and_notes(summary)
-    return "\n".join([*lines, *(["", *(f"* {text}" for text in said)] if said else [])]) + "\n"
+
+
+def _no_protection(privacy: dict[str, Any]) -> list[str]:
+    return [
+        "## This adapter is not private",
+        "",
+        "No epsilon holds for it: what it tells of its training data has no bound. "
+        f"The ledger is that of run `{privacy['run']}`, whose last line has the hash `{privacy['head']}`.",
+    ]
 
 
 def _on_hub(base: str) -> bool:

@@ -5,7 +5,7 @@ Takes arms; gives text and numbers. No epsilon is without its unit, trust model 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.arms import Arm, gain_kept
@@ -45,7 +45,8 @@ def arm_table(arms: Sequence[Arm]) -> tuple[list[str], list[list[str]]]:
         for arm, row in zip(arms, rows, strict=True):
             row.append(str(len(arm.runs)))
     kept = [gain_kept(arm, arms) for arm in arms]
-    if any(share is not None for share in kept):
+    # The run without privacy keeps all of its own gain, which says something beside others only.
+    if any(share is not None for arm, share in zip(arms, kept, strict=True) if arm.trust != "none"):
         columns.append("gain kept")
         for share, row in zip(kept, rows, strict=True):
             row.append("-" if share is None else f"{share:.1%}")
@@ -57,10 +58,18 @@ def arm_table(arms: Sequence[Arm]) -> tuple[list[str], list[list[str]]]:
     return columns, rows
 
 
-def as_markdown(arms: Sequence[Arm]) -> str:
-    """The table with every warning and note of its runs below it."""
+def as_markdown(arms: Sequence[Arm], faults: Mapping[str, str] | None = None) -> str:
+    """The table with every warning and note of its runs below it; above it what is wrong with a run's ledger.
+
+    Args:
+        arms: a row each.
+        faults: by the run's name.
+    """
     columns, rows = arm_table(arms)
-    lines = ["| run | " + " | ".join(columns) + " | notes |", "|" + "---|" * (len(columns) + 2)]
+    lines = [
+        f"**The ledger does not bear out the numbers of {name}:** {told}\n" for name, told in (faults or {}).items()
+    ]
+    lines += ["| run | " + " | ".join(columns) + " | notes |", "|" + "---|" * (len(columns) + 2)]
     notes: dict[str, int] = {}
     for arm, row in zip(arms, rows, strict=True):
         said = dict.fromkeys(text for one in arm.summaries for text in warnings_and_notes(one))

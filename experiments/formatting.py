@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["epsilon", "epsilon_to_cite", "finite", "percent", "sized"]
+__all__ = ["epsilon", "epsilon_to_cite", "finite", "measured", "percent", "score", "sized"]
 
 
 def epsilon(value: float | None) -> str:
     """An epsilon in a table or a headline; None: there is no finite one."""
     if value is None:
         return "∞"
-    return f"{value:.3f}" if value < 1000 else f"{value:.3g}"
+    return f"{value:.3f}" if value < 1000 else f"{value:,.0f}" if value < 1e6 else f"{value:.3g}"
 
 
 def epsilon_to_cite(value: float | None) -> str:
     """An epsilon with the digits that it is cited with; None: there is no finite one."""
     return "none" if value is None else f"{value:.4f}"
+
+
+def measured(value: float) -> str:
+    """A measured quantity with three digits, or as a whole number where it has more."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+
+
+def score(value: float) -> str:
+    """A score: shares and losses with four digits behind the point, perplexities with one."""
+    return f"{value:.4f}" if value < 10 else f"{value:,.1f}"
 
 
 def percent(share: float) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 from experiments.arm_table import arm_table, noise_by
 from experiments.arms import arms_of
 from experiments.formatting import epsilon_to_cite
-from experiments.summary import extrapolates, warnings_and_notes
+from experiments.summary import extrapolates, in_words, warnings_and_notes
 
 __all__ = ["print_result", "print_table"]
 
@@ -39,18 +39,26 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], names: Se
 
 def print_result(summary: dict[str, Any], folder: Path) -> None:
     """The table of one run, its warnings, and where things are."""
-    columns, rows = arm_table(arms_of([("", [], summary)]))
-    print_table(columns, rows)
+    columns, (row,) = arm_table(arms_of([("", [], summary)]))
+    # Epsilons stand below, where there is room for what they are and against whom.
+    kept = [index for index, column in enumerate(columns) if not column.startswith("eps ")]
+    print_table([columns[index] for index in kept], [[row[index] for index in kept]])
+    if learns := in_words(summary, "learns"):
+        print(f"learnt: {learns}; scored on {in_words(summary, 'scored_on')}")
     for text in warnings_and_notes(summary):
         print(f"note: {text}")
-    proven = (
-        "proven for the integers that ran" if summary["privacy"]["proven"] else "not proven for what ran, see notes"
-    )
-    if summary["config"]["privacy"]["trust"] != "none":
+    if not summary["privacy"]["private"]:
+        print("epsilon: none, since this run is not private, see notes")
+    else:
+        proven = (
+            "proven for the integers that ran" if summary["privacy"]["proven"] else "not proven for what ran, see notes"
+        )
         ideal = summary["idealised_release_epsilon"]
         if ideal is not None:
             proven += f" (release view of idealised real-valued noise, by PLD: {ideal:.3f})"
-        print(f"epsilon: {proven}; unit {summary['privacy']['unit']}, delta {summary['privacy']['delta']:g}, zero-out")
+        unit, record = summary["privacy"]["unit"], in_words(summary, "record")
+        about = f"; one record is {record}" if record and unit == "example" else ""
+        print(f"epsilon: {proven}; unit {unit}, delta {summary['privacy']['delta']:g}, zero-out{about}")
         print(f"epsilon realised: {_realised(summary)}")
     print(f"noise: {_noise(summary)}")
     print(f"{summary['ended']} ({summary['rounds_done']} rounds, {summary['source']})")

@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.arm_table import as_markdown
 from experiments.arms import Run, arms_of, trust_arms
 from experiments.comparison import draw_comparison, draw_trust
 from experiments.html_report import write_page
+from fl_core.privacy.ledger import LedgerError
 from fl_core.storage import storage_errors, write_atomically
 
-__all__ = ["write_report"]
+__all__ = ["Report", "write_report"]
 
 
-def write_report(runs: Sequence[Run], ledgers: Mapping[str, Path], out: Path, title: str | None = None) -> Path:
-    """`table.md`, `runs.json` (summaries and accuracy by round), figures and a page in folder `out`; path of the page.
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    Attributes:
+        page: path of the page.
+        faults: what is wrong with a ledger that does not bear out its run's numbers, by the run's name.
+    """
+
+    page: Path
+    faults: dict[str, str]
+
+    def refuse_faults(self) -> None:
+        """Raise LedgerError, which names the runs, if there are any."""
+        if self.faults:
+            told = "; ".join(f"{name}: {sentence}" for name, sentence in self.faults.items())
+            raise LedgerError(f"the report is written, but the ledger does not bear out the numbers of {told}")
+
+
+def write_report(runs: Sequence[Run], ledgers: Mapping[str, Path], out: Path, title: str | None = None) -> Report:
+    """`table.md`, `runs.json` (summaries and accuracy by round), figures and a page in folder `out`.
 
     `accuracy.png` shows accuracy by round; `trust.png`, where trust models are compared, accuracy by epsilon.
 
@@ -35,7 +56,6 @@ def write_report(runs: Sequence[Run], ledgers: Mapping[str, Path], out: Path, ti
         draw_comparison(arms, title or "accuracy by round", out / "accuracy.png")
         if trust_arms(arms):
             draw_trust(arms, title or "accuracy by epsilon and trust", out / "trust.png")
-    write_atomically(out / "table.md", as_markdown(arms).encode())
     facts = [
         {
             "name": name,
@@ -46,5 +66,6 @@ def write_report(runs: Sequence[Run], ledgers: Mapping[str, Path], out: Path, ti
     ]
     write_atomically(out / "runs.json", (json.dumps(facts, sort_keys=True, allow_nan=False) + "\n").encode())
     page = out / "report.html"
-    write_page(runs, ledgers, page, title)
-    return page
+    faults = write_page(runs, ledgers, page, title)
+    write_atomically(out / "table.md", as_markdown(arms, faults).encode())
+    return Report(page, faults)

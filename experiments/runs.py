@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,10 +22,12 @@ from experiments.flower_runs import flower_rounds, refuse_missing_flower, spool_
 from experiments.html_report import write_page
 from experiments.progress import RunProgress
 from experiments.run_figure import draw_run
+from experiments.stored_runs import load_runs
 from experiments.summary import summarise
 from experiments.tasks import build_task
 from fl_core.adapters import flat_adapter, save_adapter
 from fl_core.budget_folder import registers
+from fl_core.cautions import caution_of_delta, caution_of_place
 from fl_core.checkpoint import Checkpoint, latest_checkpoint
 from fl_core.cohort_size import cohorts
 from fl_core.config import ConfigError, RunConfig
@@ -90,9 +92,18 @@ def execute(
         length = len(flat_adapter(task.model))
         progress.say("sizing the noise")
         plan = plan_privacy(config, length, max(task.records, config.federation.clients))
-        ledger, start = _open_ledger(config, plan, task, folder, resume)
+        delta, place = caution_of_delta(config, task.records), caution_of_place(config, nodes=relay is not None)
+        notes = tuple(text for text in (delta, *task.notes) if text is not None)
+        ledger, start = _open_ledger(config, plan, task, folder, resume, (*notes, *([place] if place else [])))
         with ledger:
-            for text in task.notes:
+            if start is not None and start.round >= config.federation.rounds and folder.summary_path.exists():
+                progress.note(f"{out} has already finished all of its rounds: nothing was done, nothing was changed")
+                return load_runs([out])[0][2]
+            # Also what earlier sessions took, as far as it is on record: their rounds, not their preparations.
+            spent = 0.0 if start is None else _seconds_of_rounds(folder, start.round)
+            if task.in_words.learns:
+                progress.note(f"the adapter learns {task.in_words.learns}")
+            for text in notes:
                 progress.note(text)
 
             def rounds(source: MessageSource) -> str:
@@ -105,7 +116,12 @@ def execute(
                     ended = rounds(LocalClients(task, config, plan, pool))
         aggregator.shutdown()
         progress.say("writing adapter, figures and report")
-        return _write_results(config, plan, task, folder, ended, time.perf_counter() - started)
+        return _write_results(config, plan, task, folder, ended, spent + time.perf_counter() - started)
+
+
+def _seconds_of_rounds(folder: RunFolder, last: int) -> float:
+    """Wall time of the rounds up to `last`, which earlier sessions of a resumed run did."""
+    return float(sum(row["seconds"] for row in read_metrics(folder.metrics_path) if 0 < row["round"] <= last))
 
 
 def _write_results(
@@ -168,16 +184,20 @@ def _refuse_counted(out: Path) -> None:
 
 
 def _open_ledger(
-    config: RunConfig, plan: PrivacyPlan, task: FederatedTask, folder: RunFolder, resume: bool
+    config: RunConfig, plan: PrivacyPlan, task: FederatedTask, folder: RunFolder, resume: bool, notes: tuple[str, ...]
 ) -> tuple[Ledger, Checkpoint | None]:
-    header = ledger_header(config, plan, uuid.uuid4().hex, task.notes, task.protected)
+    header = ledger_header(config, plan, uuid.uuid4().hex, notes, task.protected)
     if resume:
         # A missing ledger is refused like a damaged one: a new one would forget what was opened.
         start = latest_checkpoint(folder.checkpoints)
         expected = None if start is None else (start.ledger_lines, start.ledger_head)
         ledger = Ledger.resume(folder.ledger_path, expected)
         try:
-            _refuse_other_run(header, ledger.header, folder)
+            # Whether clients were on nodes of their own is known for certain only where they cannot be.
+            nowhere = config.engine.name == "local" or config.aggregation.deployment is None
+            place = caution_of_place(config, nodes=False) if nowhere else None
+            unsaid = (caution_of_delta(config, task.records), place)
+            _refuse_other_run(header, ledger.header, folder, unsaid)
         except ConfigError:
             ledger.close()
             raise
@@ -188,11 +208,17 @@ def _open_ledger(
     return ledger, None
 
 
-def _refuse_other_run(now: LedgerHeader, before: LedgerHeader, folder: RunFolder) -> None:
-    """Refuse to go on where an equal configuration means something else now, such as a stand-in data set."""
+def _refuse_other_run(
+    now: LedgerHeader, before: LedgerHeader, folder: RunFolder, unsaid: Sequence[str | None] = ()
+) -> None:
+    """Refuse to go on where an equal configuration means something else now, such as a stand-in data set.
+
+    Ledgers of an earlier version may lack the warnings `unsaid`.
+    """
+    kept = tuple(text for text in now.warnings if text in before.warnings or text not in unsaid)
     # A ledger of an earlier format does not say what it is about.
     data, contribution = before.data and now.data, before.contribution and now.contribution
-    now = replace(now, run=before.run, data=data, contribution=contribution)
+    now = replace(now, run=before.run, data=data, contribution=contribution, warnings=kept)
     found = first_difference(asdict(now), asdict(before))
     if found:
         key, ours, theirs = found

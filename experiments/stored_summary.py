@@ -125,6 +125,7 @@ _LATER: dict[str, Callable[[object], bool]] = {
     "privacy.head": writable,
     "idealised_release_epsilon": _or_null(_number),
     "environment": lambda value: _section(value) and _shallow(value),
+    "words": lambda value: _section(value) and all(map(writable, value.values())),  # type: ignore[attr-defined]
     "config.federation.n_min": _or_null(_count),
     "config.federation.sample_rate": _number,
     "config.privacy.delta": lambda value: _number(value) and 0 < value < 1,  # type: ignore[operator]

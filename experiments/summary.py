@@ -6,21 +6,22 @@ the ledger, never from what was planned.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from experiments.environment_facts import environment_facts
 from experiments.formatting import finite
 from fl_core.adapters import adapted_layers
+from fl_core.cautions import is_of_place
 from fl_core.config import RunConfig
 from fl_core.config_file import to_dict
 from fl_core.privacy.accountant import idealised
 from fl_core.privacy.ledger import LedgerContents, history, read_ledger, summarise_ledger
 from fl_core.privacy_plan import PrivacyPlan
-from fl_core.task import WHOLE, FederatedTask
+from fl_core.task import PUBLIC, WHOLE, FederatedTask
 
-__all__ = ["extrapolates", "summarise", "warnings_and_notes"]
+__all__ = ["extrapolates", "in_words", "places_and_warnings", "summarise", "warnings_and_notes"]
 
 # What tasks score; a row of metrics has those that its task knows.
 _SCORES = ("accuracy", "top3_accuracy", "token_accuracy", "perplexity", "test_loss")
@@ -44,7 +45,7 @@ def summarise(
         rows: metrics by round, row 0 untuned.
         ledger: path of the run's ledger.
         ended: why the run ended.
-        seconds: wall time of this session.
+        seconds: wall time of this session and of the rounds of earlier ones.
     """
     scored = [row for row in rows if "accuracy" in row]
     before, after = _scores(scored[0]), _scores(scored[-1])
@@ -55,6 +56,7 @@ def summarise(
         "config": to_dict(config),
         "data": task.name,
         "source": task.source,
+        "words": asdict(task.in_words),
         "notes": [*task.notes, *_incidents(rows, privacy)],
         "records": task.records,
         "parameters": plan.parameters,
@@ -77,7 +79,7 @@ def summarise(
 
 
 def _scores(row: dict[str, Any]) -> dict[str, float]:
-    """What was measured on public test data after a round: on all of it where that was done, else on a part."""
+    """What was measured on test data after a round: on all of it where that was done, else on a part."""
     whole = {name.removeprefix(WHOLE): value for name, value in row.items() if name.startswith(WHOLE)}
     return whole or {name: row[name] for name in _SCORES if name in row}
 
@@ -126,6 +128,20 @@ def _incidents(rows: list[dict[str, Any]], privacy: dict[str, Any]) -> list[str]
 def warnings_and_notes(summary: dict[str, Any]) -> list[str]:
     """What must be said with a run's numbers, each once, the ledger's warnings first."""
     return list(dict.fromkeys([*summary["privacy"]["warnings"], *summary["notes"]]))
+
+
+def places_and_warnings(summary: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Of `warnings_and_notes`: where a simulation ran, which is true of each and no alarm; and the warnings.
+
+    What the data is, is in neither.
+    """
+    said = [text for text in warnings_and_notes(summary) if text != in_words(summary, "about")]
+    return [text for text in said if is_of_place(text)], [text for text in said if not is_of_place(text)]
+
+
+def in_words(summary: dict[str, Any], what: str) -> str:
+    """What the task says of itself (`fl_core.task.InWords`); summaries of earlier versions say little."""
+    return str(summary.get("words", {}).get(what) or (PUBLIC if what == "scored_on" else ""))
 
 
 def extrapolates(summary: dict[str, Any]) -> int | None:

@@ -15,7 +15,9 @@ from peft import PeftModel
 
 from fl_core.gradients.sample_losses import LossFunction
 
-__all__ = ["WHOLE", "FederatedTask", "Protected"]
+__all__ = ["PUBLIC", "WHOLE", "FederatedTask", "InWords", "Protected"]
+
+PUBLIC = "public test data"
 
 WHOLE = "whole/"  # prefix of scores on all of the test data, beside those on the part that every round is scored on
 
@@ -36,6 +38,23 @@ class Protected:
 
 
 @dataclass(frozen=True)
+class InWords:
+    """What a reader of the results is told of a task; public numbers only.
+
+    Attributes:
+        learns: what the adapter learns on top of what, beginning with "to"; empty: not said.
+        record: what one record is, for whom it must be told; empty: not said.
+        scored_on: what the scores are of.
+        about: what the data is, one of the task's notes that is no warning; empty: not said.
+    """
+
+    learns: str = ""
+    record: str = ""
+    scored_on: str = PUBLIC
+    about: str = ""
+
+
+@dataclass(frozen=True)
 class FederatedTask:
     """A model with its adapter, records divided over clients, and how to score.
 
@@ -45,12 +64,13 @@ class FederatedTask:
         clients: record indices of each client, `[n_i]` int64; an empty client is legal.
         batch: record indices -> the model's inputs, as `fl_core.batches.forward` takes them.
         loss: `(model_output, inputs) -> [b]`, one loss per sample.
-        evaluate: scores of the model on public test data, `accuracy` among them.
+        evaluate: scores of the model on test data that no client holds, `accuracy` among them.
         evaluate_whole: as `evaluate`, on all of the test data where that was too much for every round; before the first
             and after the last round.
         source: where the records come from, in words.
         notes: what a reader of the results must know (a stand-in data set, say).
         protected: what the records are.
+        in_words: what readers are told of it.
     """
 
     name: str
@@ -63,6 +83,7 @@ class FederatedTask:
     evaluate_whole: Callable[[PeftModel], dict[str, float]] | None = None
     notes: tuple[str, ...] = ()
     protected: Protected = Protected()
+    in_words: InWords = InWords()
 
     @property
     def records(self) -> int:

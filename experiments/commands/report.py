@@ -32,11 +32,12 @@ def report(
     from experiments.stored_runs import ledgers_of, load_runs
 
     runs = chosen_runs(load_runs(folders), only or [])
-    page = write_report(runs, ledgers_of(folders), out, title)
+    written = write_report(runs, ledgers_of(folders), out, title)
     arms = arms_of(runs)
     if as_json:
-        print(json.dumps({"arms": arm_facts(arms), "report": str(page)}, allow_nan=False))
-    if quiet or as_json:
-        return
-    print_table(*arm_table(arms), [arm.name for arm in arms])
-    print(f"written: {out}   report: {page}")
+        facts = {"arms": arm_facts(arms), "report": str(written.page), "ledger_faults": written.faults}
+        print(json.dumps(facts, allow_nan=False))
+    elif not quiet:
+        print_table(*arm_table(arms), [arm.name for arm in arms])
+        print(f"written: {out}   report: {written.page}")
+    written.refuse_faults()

@@ -98,10 +98,12 @@ def sweep(
             print(json.dumps({"arms": [], "elsewhere": elsewhere}))
         return
     runs = load_runs(done)
-    page = write_report(runs, ledgers_of(done), out, plan.stem)
+    written = write_report(runs, ledgers_of(done), out, plan.stem)
     arms = arms_of(runs)
     if as_json:
-        print(json.dumps({"arms": arm_facts(arms), "elsewhere": elsewhere, "report": str(page)}, allow_nan=False))
-        return
-    print_table(*arm_table(arms), [arm.name for arm in arms])
-    print(f"report: {page}")
+        facts = {"arms": arm_facts(arms), "elsewhere": elsewhere, "report": str(written.page)}
+        print(json.dumps(facts | {"ledger_faults": written.faults}, allow_nan=False))
+    else:
+        print_table(*arm_table(arms), [arm.name for arm in arms])
+        print(f"report: {written.page}")
+    written.refuse_faults()

@@ -74,6 +74,11 @@ class Chart:
     span_y: tuple[float, float] | None = None
     x_ticks: tuple[float, ...] | None = None
 
+    @property
+    def whole_x(self) -> bool:
+        """Whether there is nothing between whole numbers of x, such as rounds."""
+        return all(x == round(x) for curve in self.curves for x, _ in curve.points)
+
 
 def limits(values: Sequence[float], scale: Scale) -> tuple[float, float]:
     """Limits of an axis that shows all `values` with a margin, and is never without extent."""

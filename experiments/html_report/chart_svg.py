@@ -104,6 +104,8 @@ def _grid(chart: Chart, frame: _Frame) -> Html:
         parts.append(element("path", d=f"M{_LEFT} {y}H{right}", class_="grid"))
         parts.append(element("text", chart.show_y(value), x=_LEFT - 5, y=y + 4, text_anchor="end"))
     along = chart.x_ticks or (log_ticks(*frame.x) if frame.log_x else ticks(*frame.x))
+    if chart.whole_x:
+        along = [value for value in along if abs(value - round(value)) < 1e-9]
     for value in along:
         x = frame.at_x(value)
         # The outermost labels stay inside the drawing.
@@ -184,7 +186,7 @@ def _numbers(chart: Chart) -> Html:
     shown = _thinned(xs, every)
     values = [dict(curve.points) for curve in chart.curves]
     rows = [[chart.show_x(x), *(chart.show_y(one[x]) if x in one else "–" for one in values)] for x in shown]
-    caption = chart.title + (f", every {every}th value of {chart.x}" if every > 1 else "")
+    caption = chart.title + (f", one {chart.x} in {every}" if every > 1 else "")
     return table(caption, [chart.x, *(curve.name for curve in chart.curves)], rows)
 
 

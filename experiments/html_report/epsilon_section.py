@@ -24,14 +24,16 @@ _WEAK = 0.95  # a bound on guesses above this is called weak
 def in_plain_words(summary: dict[str, Any]) -> Html:
     """A card for each view of a run, and what none of them says."""
     privacy = summary["privacy"]
-    cards = [_card(view, privacy["views"][view], privacy["delta"], unit_of(summary)) for view in VIEWS]
-    return joined(_common([summary]), element("div", *cards, class_="cards"), _limits([summary]))
+    cards = [_card(view, privacy, unit_of(summary)) for view in VIEWS]
+    limits = _limits([summary]) if privacy["private"] else None
+    return joined(_common([summary]), element("div", *cards, class_="cards"), limits)
 
 
 def meaning_table(arms: Sequence[Arm]) -> Html:
     """What the epsilons that the arms asked for bound; the views in words; and what none of them says."""
     summaries = [arm.summary for arm in arms]
-    own = [arm for arm in arms if extrapolates(arm.summary) is None]
+    private = [arm for arm in arms if arm.summary["privacy"]["private"]]
+    own = [arm for arm in private if extrapolates(arm.summary) is None]
     asked = {(arm.epsilon_asked, arm.summary["privacy"]["delta"]) for arm in own if arm.epsilon_asked is not None}
     rows: list[Sequence[Content]] = []
     for value, delta in sorted(asked):
@@ -45,7 +47,7 @@ def meaning_table(arms: Sequence[Arm]) -> Html:
         element("ul", *views, class_="plain"),
         element("h3", "What the epsilons that were asked for promise") if rows else None,
         table("At most, for whoever the epsilon holds against", columns, rows) if rows else None,
-        _limits(summaries),
+        _limits([arm.summary for arm in private]) if private else None,
     )
 
 
@@ -63,13 +65,18 @@ def _common(summaries: Sequence[dict[str, Any]]) -> Html:
     )
 
 
-def _card(view: str, found: dict[str, Any], delta: float, unit: str) -> Html:
+def _card(view: str, privacy: dict[str, Any], unit: str) -> Html:
+    found = privacy["views"][view]
     value = found["epsilon"]
-    promise = "No bound holds here." if value is None else _promise(bounds(value, delta), value, unit)
+    told = "no epsilon" if value is None else f"epsilon {epsilon(value)}"
+    promise = "No bound holds here." if value is None else _promise(bounds(value, privacy["delta"]), value, unit)
+    if value is not None and not privacy["private"]:
+        told = "no guarantee"
+        promise = f"No bound holds here: the ledger’s {epsilon(value)} is for noise that nobody could compute again."
     return element(
         "section",
         element("h3", ADVERSARIES[view], id=f"view-{view}"),
-        element("p", "no epsilon" if value is None else f"epsilon {epsilon(value)}", class_="big"),
+        element("p", told, class_="big"),
         element("p", f"The {view} view: {found['adversary']}."),
         element("p", promise),
         element("p", found["note"]) if found["note"] else None,

@@ -7,11 +7,11 @@ ledger does not bear out is a fault.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fl_core.privacy.ledger import read_ledger, summarise_ledger
+from fl_core.privacy.ledger import LedgerContents, read_ledger, summarise_ledger
 from fl_core.privacy.views import VIEWS
 from secagg.errors import SottoError
 
@@ -29,12 +29,14 @@ class LedgerCheck:
         sentence: the verdict, or what is wrong.
         lines: of a chain that is whole.
         head: hash of its last line.
+        contents: of a ledger that is intact.
     """
 
     verdict: str
     sentence: str
     lines: int | None = None
     head: str | None = None
+    contents: LedgerContents | None = field(default=None, repr=False)
 
 
 def check_ledger(path: Path | None, summary: dict[str, Any]) -> LedgerCheck:
@@ -65,6 +67,5 @@ def check_ledger(path: Path | None, summary: dict[str, Any]) -> LedgerCheck:
         ):
             said = f"The ledger's epsilon of the {view} view is {ours}, the summary says {theirs}."
             return LedgerCheck("fault", said, lines, head)
-    return LedgerCheck(
-        "intact", "The chain is whole, it is the one of the summary, and the epsilons follow from it.", lines, head
-    )
+    said = "The chain is whole, the summary was made from it, and its epsilons follow from it."
+    return LedgerCheck("intact", said, lines, head, contents)

@@ -25,7 +25,9 @@ from fl_core.storage import write_atomically
 __all__ = ["write_page"]
 
 
-def write_page(runs: Sequence[Run], ledgers: Mapping[str, Path], path: Path, title: str | None = None) -> None:
+def write_page(
+    runs: Sequence[Run], ledgers: Mapping[str, Path], path: Path, title: str | None = None
+) -> dict[str, str]:
     """Write the page about `runs` to `path`; one run has a page of its own, several are compared.
 
     Args:
@@ -35,17 +37,29 @@ def write_page(runs: Sequence[Run], ledgers: Mapping[str, Path], path: Path, tit
         path: HTML file; it is whole or as it was.
         title: of the page; default the run's name, or how many there are.
 
+    Returns:
+        What is wrong with a ledger that does not bear out its run's numbers, by the run's name; empty: nothing.
+
     Raises:
         StorageError: if the page cannot be written.
     """
-    subjects = [Subject(run, check_ledger(ledgers.get(run[0]), run[2])) for run in runs]
+    places = {name: ledger.parent for name, ledger in ledgers.items()}
+    subjects = [Subject(run, check_ledger(ledgers.get(run[0]), run[2]), places.get(run[0])) for run in runs]
+    private = all(subject.summary["privacy"]["private"] for subject in subjects)
     if len(subjects) == 1:
-        kind, (top, sections) = "A private fine-tuning run", run_sections(subjects[0])
+        kind, (top, sections) = (
+            "A private fine-tuning run" if private else "A fine-tuning run without privacy",
+            run_sections(subjects[0]),
+        )
         named = title or subjects[0].name
     else:
-        kind, (top, sections) = "Private fine-tuning runs, side by side", sweep_sections(subjects)
+        kind, (top, sections) = (
+            f"{'Private fine' if private else 'Fine'}-tuning runs, side by side",
+            sweep_sections(subjects),
+        )
         named = title or f"{len(subjects)} runs"
     write_atomically(path, _document(named, kind, top, sections).encode())
+    return {subject.name: subject.check.sentence for subject in subjects if not subject.borne_out}
 
 
 def _document(title: str, kind: str, top: Html, sections: Sequence[Section]) -> Html:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.figures import accuracy_limits
+from experiments.formatting import measured
 from experiments.html_report.axis_numbers import as_epsilon, as_share, as_whole
 from experiments.html_report.chart import Chart, Curve, Rule
 from experiments.html_report.wording import bounded
-from experiments.summary import extrapolates
+from experiments.summary import extrapolates, in_words
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["accuracy_chart", "epsilon_chart", "seconds_chart", "survivors_chart"]
@@ -29,7 +30,7 @@ def accuracy_chart(rows: Rows, summary: dict[str, Any]) -> Chart | None:
     part = points[0][0] == 0 and points[0][1] != summary["accuracy_before"]
     return Chart(
         "Accuracy by round",
-        "On a part of the public test data; the numbers above are of all of it." if part else "On public test data.",
+        f"On {'a part of what the numbers above are of: ' if part else ''}{in_words(summary, 'scored_on')}.",
         "round",
         "test accuracy",
         (Curve("after the round", points, 0),),
@@ -41,9 +42,9 @@ def accuracy_chart(rows: Rows, summary: dict[str, Any]) -> Chart | None:
 
 
 def epsilon_chart(rows: Rows, summary: dict[str, Any]) -> Chart | None:
-    """Epsilon spent by round in each view, with the one that was asked for; None where no finite one was recorded."""
+    """Epsilon spent by round in each view, with the one that was asked for; None where none holds or was recorded."""
     curves = []
-    for look, view in enumerate(VIEWS):
+    for look, view in enumerate(VIEWS if summary["privacy"]["private"] else ()):
         points = tuple((x, y) for x, y in _points(rows, f"epsilon_{view}") if y > 0)
         if points:
             curves.append(Curve(f"{view} view", points, look))
@@ -99,7 +100,7 @@ def seconds_chart(rows: Rows) -> Chart | None:
         "seconds",
         tuple(curves),
         as_whole,
-        lambda value: f"{value:.3g}",
+        measured,
         scale_y="log" if min(values) > 0 and max(values) > 20 * min(values) else "linear",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.arms import Run
@@ -24,15 +25,21 @@ class Section:
 
 @dataclass(frozen=True)
 class Subject:
-    """A run that the page is about, and what its ledger says now."""
+    """A run that the page is about, what its ledger says now, and where the run is, as it was named."""
 
     run: Run
     check: LedgerCheck
+    folder: Path | None = None
 
     @property
     def name(self) -> str:
         """Name of the run."""
         return self.run[0]
+
+    @property
+    def borne_out(self) -> bool:
+        """Whether nothing speaks against its numbers: a ledger that is not here does not."""
+        return self.check.verdict != "fault"
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -83,7 +83,9 @@ svg .spread{opacity:.16}
 .bars .value{font-variant-numeric:tabular-nums;flex:none}
 details{margin:.6rem 0}
 summary{cursor:pointer;color:var(--link);padding:.3rem 0}
-.scroll{overflow-x:auto;margin:.8rem 0;border-radius:.3rem}
+.scroll{overflow-x:auto;margin:.8rem 0;border-radius:.3rem;
+ background:linear-gradient(to left,var(--page) 40%,transparent) right/2.5rem 100% no-repeat local,
+ linear-gradient(to left,var(--line),transparent) right/1rem 100% no-repeat scroll}
 table{border-collapse:collapse;font-size:.95rem;min-width:100%;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--soft);padding:.2rem 0 .5rem;caption-side:top}
 caption span{display:block;max-width:min(46rem,100vw - 4rem);position:sticky;left:0}

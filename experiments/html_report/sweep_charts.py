@@ -83,8 +83,8 @@ def trust_charts(arms: Sequence[Arm]) -> list[Chart]:
 
 
 def epsilon_charts(arms: Sequence[Arm]) -> list[Chart]:
-    """Epsilon spent by round, one figure a view, a curve an arm; of the first run of each."""
-    charts = []
+    """Epsilon spent by round, one figure a view, a curve a private arm; of the first run of each."""
+    charts, arms = [], [arm for arm in arms if arm.summary["privacy"]["private"]]
     for view in VIEWS:
         curves = []
         for look, arm in enumerate(arms):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from experiments.arm_table import arm_table
 from experiments.arms import Arm, arms_of
-from experiments.formatting import epsilon, percent
+from experiments.formatting import epsilon, measured, percent
 from experiments.html_report.bars import bars
 from experiments.html_report.chart_svg import draw
 from experiments.html_report.configuration import as_yaml, changed, flat, varying
@@ -15,8 +16,9 @@ from experiments.html_report.markup import Content, Html, element, joined
 from experiments.html_report.sections import Section, Subject, box, machine, tile, verdict
 from experiments.html_report.sweep_charts import accuracy_charts, epsilon_charts, trust_charts
 from experiments.html_report.tables import facts, folded, key, setting, table
-from experiments.html_report.wording import UNITS, bounded, proven
-from experiments.summary import extrapolates, warnings_and_notes
+from experiments.html_report.together import spent_together
+from experiments.html_report.wording import UNITS, about_the_task, bounded, proven, sentence
+from experiments.summary import extrapolates, in_words, places_and_warnings, warnings_and_notes
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["sweep_sections"]
@@ -30,13 +32,16 @@ def sweep_sections(subjects: Sequence[Subject]) -> tuple[Html, list[Section]]:
     notes = _notes(arms)
     absent = all(subject.check.verdict == "absent" for subject in subjects)
     top = joined(
-        element("p", _what_was_done(arms), class_="lead"), _tiles(arms, subjects), _first(subjects, arms, notes)
+        element("p", _what_was_done(arms), class_="lead"),
+        *(element("p", sentence(text)) for text in (*_shared_words(arms), *_shared_places(arms))),
+        _tiles(arms, subjects),
+        _first(subjects, arms, notes),
     )
     return top, [
-        Section("arms", "The arms", _arms(arms, notes)),
+        Section("arms", "The arms", _arms(arms, subjects, notes)),
         Section("figures", "Figures", _figures(arms, subjects)),
         Section("privacy", "The three epsilons in plain words", meaning_table(arms)),
-        Section("ledger", "The ledgers" if absent else "The ledgers, verified now", _ledgers(subjects)),
+        Section("ledger", "The ledgers" if absent else "The ledgers, verified", _ledgers(subjects)),
         Section("configuration", "Configuration", _configuration(arms)),
         Section("environment", "What they ran on", _environment(arms)),
     ]
@@ -46,13 +51,14 @@ def _what_was_done(arms: Sequence[Arm]) -> str:
     summaries = [arm.summary for arm in arms]
     runs, most = sum(len(arm.runs) for arm in arms), max(len(arm.runs) for arm in arms)
     clients = sorted({arm.clients for arm in arms})
+    # Two names may be of one setting.
+    settings = len({json.dumps(summary["config"], sort_keys=True) for summary in summaries})
     epsilons = sorted({arm.epsilon_asked for arm in arms if arm.epsilon_asked is not None})
     sources = dict.fromkeys(str(summary["source"]) for summary in summaries)
-    units = dict.fromkeys(UNITS[summary["config"]["privacy"]["unit"]] for summary in summaries)
     said = (
-        f"{runs} run{'s' if runs > 1 else ''} of {len(arms)} setting{'s' if len(arms) > 1 else ''} fine-tuned a LoRA "
-        f"adapter on {_listed(list(sources))}, held by {_listed([f'{count:,}' for count in clients])} clients, with "
-        f"{_listed(list(units))} protected and trust {_listed(sorted({arm.trust for arm in arms}))}"
+        f"{runs} run{'s' if runs > 1 else ''} of {settings} setting{'s' if settings > 1 else ''} fine-tuned a LoRA "
+        f"adapter on {_listed(list(sources))}, held by {_listed([f'{count:,}' for count in clients])} clients, "
+        f"{_protection(arms)} and trust {_listed(sorted({arm.trust for arm in arms}))}"
     )
     said += f", at epsilon {_listed([f'{value:g}' for value in epsilons])}" if epsilons else ""
     return said + (
@@ -60,9 +66,19 @@ def _what_was_done(arms: Sequence[Arm]) -> str:
     )
 
 
+def _protection(arms: Sequence[Arm]) -> str:
+    """What is protected, in how many of the settings where not in all."""
+    private = [arm for arm in arms if arm.summary["privacy"]["private"]]
+    if not private:
+        return "without privacy"
+    units = dict.fromkeys(UNITS[arm.summary["privacy"]["unit"]] for arm in private)
+    some = f" in {len(private)} of {len(arms)} settings" if len(private) < len(arms) else ""
+    return f"with {_listed(list(units))} protected{some}"
+
+
 def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
     free = [arm for arm in arms if arm.trust == "none"]
-    private = [arm for arm in arms if proven(arm.summary)[0]]
+    private = [arm for arm in arms if _proven(arm, subjects)]
     untuned = [arm.mean("accuracy_before") for arm in arms]
     spread = dict.fromkeys([percent(min(untuned)), percent(max(untuned))])
     tiles = [tile("Accuracy before", " to ".join(spread), "the untuned base")]
@@ -80,9 +96,9 @@ def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
         tiles.append(tile("Best with a proven epsilon", percent(best.mean("accuracy_after")), _spread(best), best.name))
         wanted = f"asked for {asked:g}" if asked is not None else "the noise was given"
         tiles.append(tile("Its epsilon realised", epsilon(views[bounded(best.summary)]["epsilon"]), wanted, got))
-    tiles.append(
-        tile("Epsilons proven", f"{len(private)} of {len(arms)}", "settings, for the integers that were drawn")
-    )
+        tiles.append(
+            tile("Epsilons proven", f"{len(private)} of {len(arms)}", "arms, for the integers that were drawn")
+        )
     intact = sum(subject.check.verdict == "intact" for subject in subjects)
     absent = sum(subject.check.verdict == "absent" for subject in subjects)
     about = f"{absent} not here, so not verified" if absent else "verified when this page was made"
@@ -106,35 +122,64 @@ def _first(subjects: Sequence[Subject], arms: Sequence[Arm], notes: dict[str, in
     if faults:
         listed = [element("li", f"{subject.name}: {subject.check.sentence}") for subject in faults]
         boxes.append(box("danger", "Ledgers that do not bear out their numbers", element("ul", *listed)))
+    together = spent_together(subjects)
+    if together:
+        boxes.append(box(None, "All of these runs together", *(element("p", told) for told in together)))
     if notes:
         listed = [element("li", note) for note in notes]
         boxes.append(box(None, "Read this first", element("ol", *listed)))
     return joined(*boxes)
 
 
+def _shared_words(arms: Sequence[Arm]) -> list[str]:
+    """What is learnt and what a record is, as far as it is the same in every run."""
+    first, *others = [about_the_task(summary) for arm in arms for summary in arm.summaries]
+    return [text for text in first if all(text in other for other in others)]
+
+
+def _shared_places(arms: Sequence[Arm]) -> list[str]:
+    """Where the simulations ran, as far as it is true of every run."""
+    first, *others = [places_and_warnings(summary)[0] for arm in arms for summary in arm.summaries]
+    return [text for text in first if all(text in other for other in others)]
+
+
 def _notes(arms: Sequence[Arm]) -> dict[str, int]:
-    """Every warning and note with its number, in the order of the arms."""
+    """Every warning and note that is not said of all runs above, with its number, in the order of the arms."""
     found: dict[str, int] = {}
+    said = {*_shared_places(arms), *(in_words(summary, "about") for arm in arms for summary in arm.summaries)}
     for arm in arms:
         for summary in arm.summaries:
             for note in warnings_and_notes(summary):
-                found.setdefault(note, len(found) + 1)
+                if note not in said:
+                    found.setdefault(note, len(found) + 1)
     return found
 
 
-def _arms(arms: Sequence[Arm], notes: dict[str, int]) -> Html:
+def _proven(arm: Arm, subjects: Sequence[Subject]) -> bool:
+    """Whether the epsilons of an arm are a guarantee, as far as the ledgers of its runs bear them out."""
+    runs = {name for name, _, _ in arm.runs}
+    return proven(arm.summary)[0] and all(subject.borne_out for subject in subjects if subject.name in runs)
+
+
+def _arms(arms: Sequence[Arm], subjects: Sequence[Subject], notes: dict[str, int]) -> Html:
     columns, rows = arm_table(arms)
     asked = [arm.epsilon_asked for arm in arms]
-    columns = ["eps asked", "proven", *columns, *(["notes"] if notes else [])]
+    private = any(arm.summary["privacy"]["private"] for arm in arms)
+    columns = ["eps asked", *(["proven"] if private else []), *columns, *(["notes"] if notes else [])]
     rows = [
         [
             "-" if wanted is None else f"{wanted:g}",
-            "yes" if proven(arm.summary)[0] else "no",
+            *(["yes" if _proven(arm, subjects) else "no"] if private else []),
             *row,
             *(
                 [
                     ", ".join(
-                        dict.fromkeys(str(notes[note]) for one in arm.summaries for note in warnings_and_notes(one))
+                        dict.fromkeys(
+                            str(notes[note])
+                            for one in arm.summaries
+                            for note in warnings_and_notes(one)
+                            if note in notes
+                        )
                     )
                 ]
                 if notes
@@ -168,7 +213,7 @@ def _figures(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
     times = [(arm.name, arm.mean("seconds_rounds") / max(1.0, arm.mean("rounds_done"))) for arm in arms]
     figures.append(bars("Bytes a client sends in a round", "", sent, lambda value: f"{value:,.0f}"))
     about = "Wall time, evaluation included, mean of the repetitions; runs may have shared the machine with others."
-    figures.append(bars("Seconds a round", about, times, lambda value: f"{value:.3g}", 2))
+    figures.append(bars("Seconds a round", about, times, measured, 2))
     absent = any(subject.check.verdict == "absent" for subject in subjects)
     alone = "Epsilon by round is in run folders’ metrics and not in a runs.json, so it is missing for runs from there."
     return joined(element("p", alone) if absent else None, element("div", *figures, class_="figures"))
@@ -196,7 +241,10 @@ def _ledgers(subjects: Sequence[Subject]) -> Html:
         for subject in subjects
     ]
     made = table(
-        "Each run’s ledger, as it is now", ["run", "verdict", "lines", "last hash", "finding"], rows, words=True
+        "Each run’s ledger, as it was when this page was made",
+        ["run", "verdict", "lines", "last hash", "finding"],
+        rows,
+        words=True,
     )
     return joined(
         element("p", f"{told}."), made if len(rows) <= _MOST_ROWS else folded(f"All {len(rows)} ledgers", made)

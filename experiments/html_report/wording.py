@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.figures import adapted_targets
+from experiments.summary import in_words
 from fl_core.privacy_plan import bounded_view
 
-__all__ = ["ADVERSARIES", "UNITS", "adjacency", "bounded", "proven", "what_was_done"]
+__all__ = ["ADVERSARIES", "UNITS", "about_the_task", "adjacency", "bounded", "proven", "sentence", "what_was_done"]
 
 UNITS = {"example": "each record", "client": "each client’s whole data"}
 
@@ -27,9 +28,13 @@ def what_was_done(summary: dict[str, Any]) -> str:
     return (
         f"In {_count(summary['rounds_done'], 'round')}, {_count(config['federation']['clients'], 'client')} with "
         f"{_count(summary['records'], 'record')} of {summary['source']} trained a LoRA adapter of "
-        f"{_count(summary['parameters'], 'parameter')} (layers {layers}; rank {rank}) on a frozen model, with "
-        f"{UNITS[summary['privacy']['unit']]} protected: {_noise(config)}, and {_sum(config)}."
+        f"{_count(summary['parameters'], 'parameter')} (layers {layers}; rank {rank}) on a frozen model, "
+        f"{_protection(summary['privacy'])}: {_noise(config)}, and {_sum(config)}."
     )
+
+
+def _protection(privacy: dict[str, Any]) -> str:
+    return f"with {UNITS[privacy['unit']]} protected" if privacy["private"] else "without privacy"
 
 
 def _noise(config: dict[str, Any]) -> str:
@@ -52,6 +57,16 @@ def _sum(config: dict[str, Any]) -> str:
     if config["aggregation"]["backend"] == "plaintext":
         return "one server summed what clients sent, and read it"
     return f"{config['aggregation'].get('parties')} parties opened nothing but the sum, by secure computation"
+
+
+def about_the_task(summary: dict[str, Any]) -> list[str]:
+    """What the adapter learns, what the data and a record are, as far as the summary says."""
+    learns, about, record = (in_words(summary, what) for what in ("learns", "about", "record"))
+    return [
+        *([f"the adapter learns {learns}"] if learns else []),
+        *([f"the data: {about}"] if about else []),
+        *([f"one record is {record}"] if record else []),
+    ]
 
 
 def proven(summary: dict[str, Any]) -> tuple[bool, str]:
@@ -79,6 +94,11 @@ def adjacency(neighbouring: str, unit: str) -> str:
             "(zero-out)."
         )
     return f"Two worlds are compared that differ in {what}, which is another in each (replace-one)."
+
+
+def sentence(note: str) -> str:
+    """A note as it stands between other sentences."""
+    return f"{note[:1].upper()}{note[1:]}{'' if note.endswith('.') else '.'}"
 
 
 def _count(number: int, what: str) -> str:

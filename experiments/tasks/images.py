@@ -22,7 +22,7 @@ from experiments.tasks.stand_ins import load_or_stand_in
 from fl_core.adapters import attach_adapter
 from fl_core.config import ModelConfig, RunConfig
 from fl_core.model_digest import frozen_digest
-from fl_core.task import FederatedTask, Protected
+from fl_core.task import FederatedTask, InWords, Protected
 from secagg.errors import SottoError
 
 __all__ = ["image_task"]
@@ -72,9 +72,23 @@ def image_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _:
         batch=batch,
         loss=_cross_entropy,
         evaluate=_scorer(test, test_labels),
-        source=f"{data.name} from {data.source}",
+        source=f"{data.name} ({data.source})",
         notes=tuple(dict.fromkeys(notes)),
         protected=Protected(data.name, "an image", _client(config, private_classes)),
+        in_words=InWords(_learns(data, private_classes, public, public_classes), "an image"),
+    )
+
+
+def _learns(data: ImageData, private: list[int], public: ImageData, seen: list[int]) -> str:
+    """What the adapter learns and what its base has seen, which explains where accuracy begins."""
+    kept, before = (
+        f"the classes {', '.join(map(str, sorted(set(some))))}" if some else f"the {whole.classes} classes"
+        for some, whole in ((private, data), (seen, public))
+    )
+    new = data.name == public.name and bool(private and seen) and not set(private) & set(seen)
+    return (
+        f"to tell {kept} of {data.name} apart, on a network that was pre-trained on {before} of {public.name} (public)"
+        f"{' and has seen none of the others' if new else ''}"
     )
 
 

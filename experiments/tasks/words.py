@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from torch import Tensor
 
-from experiments.datasets import division_words, largest_owners, load_posts, partition
+from experiments.datasets import Posts, division_words, largest_owners, load_posts, partition
 from experiments.frozen_cache import FrozenCache
 from experiments.language.bases import load_base
 from experiments.language.next_word import NextWordScorer, score
@@ -28,7 +28,7 @@ from fl_core.causal_lm import CausalLmLoss
 from fl_core.config import RunConfig
 from fl_core.frozen_prefix import frozen_prefix
 from fl_core.model_digest import frozen_digest
-from fl_core.task import FederatedTask, Protected
+from fl_core.task import FederatedTask, InWords, Protected
 from secagg.errors import SottoError
 
 __all__ = ["word_task"]
@@ -91,10 +91,26 @@ def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: 
         loss=CausalLmLoss(),
         evaluate=evaluate(some),
         evaluate_whole=evaluate(np.arange(len(test.ids))),
-        source=f"{posts.name} from {posts.source}",
+        source=f"{posts.name} ({posts.source})",
         notes=(*notes, *([posts.note] if posts.note else [])),
         # A folder may hold anything under its name, and a digest of it would tell of its posts.
         protected=Protected("" if posts.source == "folder" else posts.name, record, client),
+        in_words=_in_words(posts, length, len(rows), len(clients)),
+    )
+
+
+def _in_words(posts: Posts, length: int, records: int, clients: int) -> InWords:
+    """Averages and numbers of test users only: how much a client holds is its own affair."""
+    return InWords(
+        learns=f"to predict the next word of {posts.name}",
+        record=f"a piece of at most {length} tokens of a text: a longer text is several records, and a client holds "
+        f"{records / clients:,.0f} of them on average",
+        scored_on=(
+            f"texts of {len(posts.test.unique('user')):,} held-out users, scored without noise"
+            if posts.source == "folder"
+            else f"public texts of {len(posts.test.unique('user')):,} users who are no clients"
+        ),
+        about=posts.note,
     )
 
 

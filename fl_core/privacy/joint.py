@@ -66,6 +66,7 @@ class Joint:
             "private": self.private,
             "warnings": list(self.warnings),
             **self.views.to_json(),
+            "proven": self.private and self.views.proven,
         }
 
 

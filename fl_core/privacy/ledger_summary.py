@@ -147,6 +147,8 @@ def summarise_ledger(contents: LedgerContents, accountant: str | None = None) ->
         "lines": contents.head.lines,
         "head": contents.head.hash,
         **found.views.to_json(),
+        # What is proven of noise that nobody knows is no guarantee where somebody knows it.
+        "proven": found.private and found.views.proven,
     }
 
 

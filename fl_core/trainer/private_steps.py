@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fl_core.budget import Budget
+from fl_core.cautions import caution_of_delta
 from fl_core.config import RunConfig
 from fl_core.config_file import first_difference
 from fl_core.gradients.private_gradient import PrivateGradient
@@ -65,7 +66,9 @@ class PrivateSteps:
         plan = plan_privacy(config, self._gradient.length, records)
         # Other warnings of such a run are about a server and clients, which there are not.
         ideal = [text for text in plan.warnings if text == IDEALISED]
-        self._plan: PrivacyPlan = replace(plan, warnings=(_ONE_MACHINE, *ideal, *notes))
+        delta = caution_of_delta(config, records)
+        said = (_ONE_MACHINE, *ideal, *([delta] if delta else []), *notes)
+        self._plan: PrivacyPlan = replace(plan, warnings=said)
         self._expected_batch = config.federation.sample_rate * records
         self._noise = Keystream.system()
         header = replace(

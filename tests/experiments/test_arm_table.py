@@ -25,7 +25,7 @@ def test_cells_are_in_the_order_of_the_columns():
         "backend": "smpc",
         "eps release": "1.235",
         "eps aggregators": "∞",
-        "eps local": "1.23e+05",
+        "eps local": "123,456",
         "accuracy before": "0.1000",
         "accuracy after": "0.9877",
         "ring bits": "37",
@@ -56,6 +56,10 @@ def test_summaries_from_before_noise_could_be_chosen_are_still_shown():
     old["config"] = {name: value for name, value in SUMMARY["config"].items() if name != "noise"} | {"privacy": privacy}
     shown = cells(old)
     assert (shown["noise by"], shown["ring bits"]) == ("clients", "64")
+
+
+def test_a_run_without_privacy_alone_keeps_no_gain():
+    assert "gain kept" not in arm_table(arms_of([run("none", 0.2, "none")]))[0]
 
 
 def test_the_table_shows_spread_runs_gain_and_every_score():

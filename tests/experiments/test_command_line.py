@@ -169,6 +169,23 @@ def test_reports_draw_several_runs_and_refuse_unfinished_ones(sotto, mistake, do
     assert sotto("report", folder, "--out", tmp_path / "report", "--quiet") == (0, "", "")
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--quiet",)])
+def test_a_report_about_a_broken_ledger_is_written_and_an_error(sotto, done, tmp_path, options):
+    folder, _ = done
+    copy, out = tmp_path / "copy", tmp_path / "report"
+    shutil.copytree(folder, copy)
+    lines = (copy / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    (copy / "ledger.jsonl").write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    code, printed, err = sotto("report", copy, "--out", out, *options)
+    assert code == 2
+    said = "the report is written, but the ledger does not bear out the numbers of copy: Ledger ledger.jsonl, line 3"
+    assert err.startswith(f"error: {said}")
+    assert "The ledger does not bear out the numbers of copy:" in (out / "table.md").read_text()
+    assert "Proven" not in (out / "report.html").read_text()
+    if options == ("--json",):
+        assert list(json.loads(printed)["ledger_faults"]) == ["copy"]
+
+
 def test_the_version_is_printed_and_nothing_else(sotto):
     code, out, err = sotto("--version")
     assert (code, err) == (0, "")

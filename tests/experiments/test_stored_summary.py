@@ -28,6 +28,7 @@ def test_every_report_that_was_ever_committed_is_read(path):
         ("config.privacy.trust", "nobody"), ("config.privacy.trust", []), ("config.privacy.epsilon", "8"),
         ("config.privacy.epsilon", -1.0), ("privacy.views.local", None), ("privacy.views.local.epsilon", True),
         ("privacy.delta", {}), ("config.federation.clients", 1.5), ("config.noise", {"by": "clients"}),
+        ("words", {"learns": 3}), ("words", []),
         ("privacy.unit", "record"), ("privacy.proven", 1), ("privacy.notes", "none"), ("privacy.run", {}),
         ("privacy.delta", 0.0), ("privacy.views.local.note", 5),
         ("privacy.views.local.epsilon", -1.0), ("idealised_release_epsilon", "2"),

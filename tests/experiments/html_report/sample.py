@@ -80,7 +80,7 @@ def sample_run(
     made = {
         "config": config,
         "data": "digits",
-        "source": "digits from embedded",
+        "source": "digits (embedded)",
         "notes": list(notes),
         "records": 719,
         "parameters": 100,

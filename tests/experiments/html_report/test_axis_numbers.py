@@ -14,7 +14,7 @@ from experiments.html_report.chart import limits, log_ticks, ticks
     ("value", "written"),
     [
         (0.5, "0.5"), (8.0, "8"), (2000.0, "2,000"), (50_000.0, "50,000"), (1e5, "10^5"), (2e5, "2·10^5"),
-        (5e12, "5·10^12"), (1.23456, "1.235"), (143_757.0, "1.44e+05"),
+        (5e12, "5·10^12"), (1.23456, "1.235"), (143_757.0, "143,757"), (1.43757e9, "1.44e+09"),
     ],
 )  # fmt: skip
 def test_an_epsilon_is_written_as_a_tick_or_as_it_was_measured(value, written):

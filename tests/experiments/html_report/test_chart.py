@@ -58,10 +58,20 @@ def test_a_figure_says_in_words_where_its_curves_begin_and_end():
     assert "<td>2.00</td>" in made  # and its numbers as a table
 
 
+@pytest.mark.parametrize("last", [1, 2, 3, 7])
+def test_there_is_no_tick_between_two_rounds(last):
+    curve = Curve("one", tuple((x, 0.5) for x in range(last + 1)), 0)
+    made = draw(Chart("T", "", "round", "y", (curve,), "round {:g}".format, "{:g}".format), "fig")
+    written = re.findall(r">round ([\d.]+)</text>", made)
+    assert {"0", str(last)} <= set(written) or last == 7
+    assert len(written) > 1
+    assert all("." not in tick for tick in written)
+
+
 def test_long_curves_are_thinned_in_the_table_and_it_says_so():
     long = Curve("one", tuple((x, float(x)) for x in range(101)), 0)
     made = draw(Chart("T", "", "round", "y", (long,), "{:g}".format, "{:g}".format), "fig")
-    assert "every 4th value of round" in made
+    assert "one round in 4" in made
     assert made.count("<tr>") == 1 + 26
     assert '<th scope="row">100</th>' in made
 

@@ -137,7 +137,7 @@ def test_a_run_has_its_headline_its_epsilons_in_words_and_its_ledger(folders, tm
     _, read = page(tmp_path, [run], {"own@1": folder / "ledger.jsonl"})
     views = run[2]["privacy"]["views"]
     for words in (
-        "In 6 rounds, 12 clients with 719 records of digits from embedded trained a LoRA adapter of 100 parameters",
+        "In 6 rounds, 12 clients with 719 records of digits (embedded) trained a LoRA adapter of 100 parameters",
         "each client added a share of the noise, and 3 parties opened nothing but the sum",
         "Accuracy before 10.00%",
         "Accuracy after 90.00%",
@@ -153,7 +153,7 @@ def test_a_run_has_its_headline_its_epsilons_in_words_and_its_ledger(folders, tm
         "torch 2.13.0",
         "Epsilon spent by round",
         "asked for in the aggregators view: 8",
-        "the same vector as float32, unprotected 400",
+        "the same vector as plain float32 400",
     ):
         assert words in read.text, words
     assert "not private" not in read.text
@@ -243,9 +243,20 @@ def test_hostile_names_notes_and_values_are_text(tmp_path, several):
 def test_a_run_that_is_not_private_says_so_before_any_number_can_be_cited(tmp_path, options, says):
     run = sample_run(tmp_path / "run", **options)
     _, read = page(tmp_path, [run], {"own": tmp_path / "run" / "ledger.jsonl"})
+    assert "A fine-tuning run without privacy" in read.text
     assert "This run is not private" in read.text
     assert says in read.text.split("Round by round")[1]
-    assert "Proven no this run is not private" in read.text
+    assert "Guarantee none this run is not private" in read.text
+    assert "is right at most" not in read.text
+
+
+@pytest.mark.parametrize(("noise", "kind"), [(2.0, "good"), (0.1, "bad")])
+def test_a_proven_epsilon_that_promises_next_to_nothing_is_no_good_news(tmp_path, noise, kind):
+    run = sample_run(tmp_path / "run", noise_multiplier=noise)
+    made, read = page(tmp_path, [run], {"own": tmp_path / "run" / "ledger.jsonl"})
+    assert f'<dt>Proven</dt><dd class="{kind}">yes</dd>' in made
+    words = "Proven yes for the integers that were drawn an epsilon this large promises next to nothing"
+    assert (words in read.text) == (kind == "bad")
 
 
 def test_a_server_that_reads_every_message_has_no_finite_epsilon_and_the_card_says_why(tmp_path):
@@ -269,7 +280,28 @@ def test_a_broken_ledger_stands_above_the_numbers_it_does_not_bear_out(folders, 
     _, read = page(tmp_path, [run], {"own@1": tmp_path / "ledger.jsonl"})
     assert "The ledger does not bear out these numbers" in read.text
     assert "✗ fault" in read.text
+    assert "Guarantee none the ledger does not bear out these numbers" in read.text
+    assert "Proven yes" not in read.text
     assert str(tmp_path) not in read.text
+
+
+def test_an_arm_with_a_broken_ledger_is_not_called_proven(folders, tmp_path):
+    ledgers = {name: folder / "ledger.jsonl" for name, (folder, _) in folders.items()}
+    (tmp_path / "ledger.jsonl").write_bytes(b"{}\n")
+    runs = [run for _, run in folders.values()]
+    _, read = page(tmp_path, runs, ledgers | {"own@2": tmp_path / "ledger.jsonl"})
+    assert "Best with a proven epsilon 89.00%" not in read.text
+    assert "Epsilons proven 2 of 4" in read.text
+
+
+def test_the_command_to_verify_a_ledger_names_the_folder_but_no_place_on_the_machine(folders, tmp_path, monkeypatch):
+    folder, run = folders["own@1"]
+    _, read = page(tmp_path, [run], {"own@1": folder / "ledger.jsonl"})
+    assert "sotto ledger own@1 in the folder that holds the run’s" in read.text
+    monkeypatch.chdir(folder.parent.parent)
+    near = folder.parent.relative_to(folder.parent.parent) / folder.name
+    _, read = page(tmp_path, [run], {"own@1": near / "ledger.jsonl"})
+    assert f"to verify it again sotto ledger {near} " in read.text
 
 
 def test_numbers_from_a_runs_json_are_said_to_be_not_verified(folders, tmp_path):

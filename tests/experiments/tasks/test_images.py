@@ -56,6 +56,33 @@ def test_no_stand_in_is_used_when_it_is_refused(monkeypatch):
         load(monkeypatch, {"mnist": 28, "digits": 8}, "data.fallback=refuse")
 
 
+@pytest.mark.parametrize(
+    ("names", "classes", "says"),
+    [
+        (
+            ("digits", "digits"),
+            ([5, 6], [0, 1]),
+            "to tell the classes 5, 6 of digits apart, on a network that was pre-trained on the classes 0, 1 of digits "
+            "(public) and has seen none of the others",
+        ),
+        (
+            ("digits", "digits"),
+            ([1, 2], [0, 1]),
+            "to tell the classes 1, 2 of digits apart, on a network that was pre-trained on the classes 0, 1 of digits "
+            "(public)",
+        ),
+        (
+            ("mnist", "kmnist"),
+            ([], []),
+            "to tell the 10 classes of mnist apart, on a network that was pre-trained on the 10 classes of kmnist "
+            "(public)",
+        ),
+    ],
+)
+def test_what_is_learnt_names_what_the_base_has_seen(names, classes, says):
+    assert tasks._learns(images(names[0], 8), classes[0], images(names[1], 8), classes[1]) == says
+
+
 def test_features_are_the_same_bits_computed_now_from_disk_and_from_memory(monkeypatch, tmp_path):
     monkeypatch.setenv("SOTTO_CACHE", str(tmp_path))
     monkeypatch.setattr(kept, "_SMALL", 1)

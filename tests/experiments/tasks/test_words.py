@@ -86,6 +86,18 @@ def test_a_folder_of_posts_is_not_known_by_its_name(base, tmp_path):
     assert task.name == tmp_path.name
     assert task.protected.data == ""
     assert task.protected.record
+    # Who was held out of a folder of one's own is nobody's public test data.
+    assert task.in_words.scored_on == "texts of 4 held-out users, scored without noise"
+    assert task.in_words.record.startswith("a piece of at most 12 tokens of a text: a longer text is several records")
+    assert task.in_words.record.endswith(f"a client holds {task.records // 4} of them on average")
+    assert task.records == 40
+
+
+def test_what_is_learnt_and_on_whom_it_is_scored_are_in_the_tasks_words(base):
+    words = build_task(config(base)).in_words
+    assert words.learns == "to predict the next word of topics"
+    assert re.fullmatch(r"public texts of \d+ users who are no clients", words.scored_on)
+    assert words.about in build_task(config(base)).notes
 
 
 def test_stored_states_change_gradients_by_rounding_only(base):

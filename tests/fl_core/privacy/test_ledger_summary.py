@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from fl_core.privacy.events import MechanismEvent
+from fl_core.privacy.joint import add_up
 from fl_core.privacy.ledger import (
     Ledger,
     LedgerError,
@@ -62,6 +63,14 @@ def test_central_noise_is_counted_in_full(tmp_path):
     assert found.views.release.epsilon == pytest.approx(4.377178, abs=1e-6)
     assert found.views.local.epsilon is None
     assert any("trust central" in warning for warning in found.warnings)
+
+
+def test_nothing_is_called_proven_of_noise_that_somebody_knows(tmp_path):
+    contents = ledger_of(tmp_path, [opening(0)], noise_source="seeded")
+    assert summary(contents).views.proven  # of the mechanism, whose noise the seed tells
+    assert summarise_ledger(contents)["proven"] is False
+    (joint,) = add_up([contents])
+    assert joint.to_json()["proven"] is False
 
 
 def test_a_run_without_noise_has_no_epsilon(tmp_path):
