@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from secagg.deployment.terms import Deployment
-
 from fl_core.config import RunConfig
 from fl_core.engines.flower.exchange import HELLO, Questions, Refusal, Relay, take, terms_of
+from secagg.deployment.terms import Deployment
 from secagg.errors import AggregationError, PartyFailure
 
 __all__ = ["KnownNodes"]
