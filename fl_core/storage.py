@@ -106,6 +106,8 @@ def lock_folder(path: Path) -> IO[str]:
         lock = (path / ".lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock.fileno()).st_nlink == 0:
+            raise OSError("removed with its folder by a run that never began, between the two lines above")
     except OSError:
         lock.close()
         raise FolderInUse(f"{path} is in use by another run; wait for it or choose another --out") from None

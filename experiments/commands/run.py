@@ -65,9 +65,11 @@ def sweep(
 
     Several of these commands may share one folder: each takes the runs that no other is at.
     """
+    from experiments.report_folder import refuse_other_folder
     from experiments.sweeps import load_sweep
 
     variants = load_sweep(plan, only or [])
+    refuse_other_folder(out)
     from experiments.arm_table import arm_facts, arm_table
     from experiments.arms import arms_of
     from experiments.printed_result import print_table
