@@ -53,8 +53,8 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step, on disk before returning.
+def write_atomically(path: Path, data: bytes, private: bool = False) -> None:
+    """Replace `path` by `data` in one step, on disk before returning; `private`: readable by its owner only.
 
     Raises:
         StorageError: if the disk is full or not writable; the old content stays.
@@ -63,6 +63,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     with storage_errors(path):
         try:
             with draft.open("wb") as handle:
+                if private:
+                    os.fchmod(handle.fileno(), 0o600)
                 handle.write(data)
                 handle.flush()
                 os.fsync(handle.fileno())
