@@ -1,7 +1,7 @@
 """The `sotto` command: one module of commands a subject, one place where errors become sentences.
 
 Exit codes: 0 done; 2 something that the user or operator can mend, told in one sentence on standard error;
-130 interrupted.
+130 interrupted by Ctrl-C; 143 a run, a sweep or a pre-training that was ended by SIGTERM.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ from fl_core.task import FederatedTask
 from fl_core.tracking import read_metrics, refuse_missing_services
 from secagg.aggregator import Aggregator, PlaintextAggregator
 from secagg.core_dumps import forbid_core_dumps
+from secagg.party.crypten_import import refuse_missing_crypten
 from secagg.smpc import SmpcAggregator
 
 __all__ = ["execute"]
@@ -75,6 +76,10 @@ def execute(
     forbid_core_dumps()
     refuse_missing_flower(config, simulated=relay is None)
     refuse_missing_services(config.tracking)
+    if config.aggregation.backend == "smpc" and config.aggregation.deployment is None:
+        refuse_missing_crypten()
+    if config.privacy.budget is not None:
+        registers(Path(config.privacy.budget), out / "ledger.jsonl")  # refuses what is no budget
     keep_freed_memory()
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)

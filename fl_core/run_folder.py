@@ -1,18 +1,23 @@
 """The run folder on disk, which one process at a time holds.
 
 Layout: `config.yaml` (resolved), `metrics.jsonl`, `ledger.jsonl`, `checkpoints/`, `adapter/`, `figures/`,
-`tensorboard/`, `report.html`, `summary.json`. It must never overwrite a run that it was not told to overwrite.
+`tensorboard/`, `report.html`, `summary.json`. It must never overwrite a run that it was not told to overwrite, nor
+begin one among files of another kind, nor leave a folder of a run that never began.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from types import TracebackType
 
+from fl_core.foreign_folder import refuse_foreign
 from fl_core.storage import StorageError, draft_of, lock_folder, storage_errors
 
 __all__ = ["RunFolder"]
+
+_OWN = ("config.yaml", "ledger.jsonl", "metrics.jsonl", "summary.json", "checkpoints")
 
 
 class RunFolder:
@@ -24,11 +29,15 @@ class RunFolder:
         overwrite: delete a run that is there.
 
     Raises:
-        StorageError: if another process holds the folder, a run is there already, or there is none to resume.
+        StorageError: if another process holds the folder, a run is there already, or there is none to resume; or if
+            files are there and none is a run's.
     """
 
     def __init__(self, path: Path, resume: bool = False, overwrite: bool = False) -> None:
         self.path = path
+        if not resume:
+            refuse_foreign(path, "run", lambda entry: entry.name in _OWN)
+        self._made = [folder for folder in (path, *path.parents) if not folder.exists()]
         self._lock = lock_folder(path)
         try:
             holds_run = self._holds_run()
@@ -46,6 +55,7 @@ class RunFolder:
                 elif not resume:
                     self.ledger_path.unlink(missing_ok=True)
         except BaseException:
+            self._leave_nothing()
             self.close()
             raise
 
@@ -109,6 +119,8 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self._leave_nothing()
         self.close()
 
     def _holds_run(self) -> bool:
@@ -121,6 +133,19 @@ class RunFolder:
             return self.config_path.exists()
         with storage_errors(self.ledger_path):
             return self.ledger_path.read_bytes().count(b"\n") > 1
+
+    def _leave_nothing(self) -> None:
+        """Remove what was made for a run that never began: folders without files, and the lock of a new one."""
+        if self.ledger_path.exists() or self.config_path.exists():
+            return
+        with contextlib.suppress(OSError):  # somebody put a file there
+            for folder in (self.checkpoints, self.figures):
+                if folder.is_dir():
+                    folder.rmdir()
+            if self.path in self._made:
+                (self.path / ".lock").unlink(missing_ok=True)
+            for folder in self._made:
+                folder.rmdir()
 
     def _remove_drafts(self) -> None:
         """Files that a killed process was about to put in their places; nobody else writes while the lock is held."""

@@ -53,8 +53,8 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.tmp")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step, on disk before returning.
+def write_atomically(path: Path, data: bytes, private: bool = False) -> None:
+    """Replace `path` by `data` in one step, on disk before returning; `private`: readable by its owner only.
 
     Raises:
         StorageError: if the disk is full or not writable; the old content stays.
@@ -63,6 +63,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     with storage_errors(path):
         try:
             with draft.open("wb") as handle:
+                if private:
+                    os.fchmod(handle.fileno(), 0o600)
                 handle.write(data)
                 handle.flush()
                 os.fsync(handle.fileno())
@@ -106,6 +108,8 @@ def lock_folder(path: Path) -> IO[str]:
         lock = (path / ".lock").open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(lock.fileno()).st_nlink == 0:
+            raise OSError("removed with its folder by a run that never began, between the two lines above")
     except OSError:
         lock.close()
         raise FolderInUse(f"{path} is in use by another run; wait for it or choose another --out") from None

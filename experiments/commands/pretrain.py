@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.commands.interruption import interrupted
+from experiments.commands.interruption import interrupted, terminable
 from experiments.commands.progress_option import Progress, ProgressOption, step_progress
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ def pretrain(
             )
 
         try:
-            scores = run_pretraining(parsed, folder, resume, overwrite, shown.say, show)
-        except KeyboardInterrupt:
+            with terminable():
+                scores = run_pretraining(parsed, folder, resume, overwrite, shown.say, show)
+        except KeyboardInterrupt as by:
             begun = ["--resume"] if (folder / "pretraining" / "recipe.yaml").exists() else []
-            raise interrupted(
-                "step", ["pretrain", str(recipe), *(overrides or []), "--out", str(folder), *begun]
-            ) from None
+            again = ["pretrain", str(recipe), *(overrides or []), "--out", str(folder), *begun]
+            raise interrupted(by, "step", again) from None
     if as_json:
         print(json.dumps({"folder": str(folder), **scores}, sort_keys=True, allow_nan=False))
         return

@@ -29,9 +29,11 @@ def report(
     from experiments.arms import arms_of, chosen_runs
     from experiments.printed_result import print_table
     from experiments.report import write_report
+    from experiments.report_folder import refuse_other_folder
     from experiments.stored_runs import ledgers_of, load_runs
 
     runs = chosen_runs(load_runs(folders), only or [])
+    refuse_other_folder(out)
     written = write_report(runs, ledgers_of(folders), out, title)
     arms = arms_of(runs)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.interruption import interrupted
+from experiments.commands.interruption import interrupted, terminable
 from experiments.commands.progress_option import Progress, ProgressOption, round_progress
 
 __all__ = ["register"]
@@ -42,11 +42,13 @@ def run(
     folder = out or Path("runs") / config.stem
     with round_progress(progress, quiet, as_json, parsed) as shown:
         try:
-            summary = execute(parsed, folder, resume, overwrite, shown)
-        except KeyboardInterrupt:
+            with terminable():
+                summary = execute(parsed, folder, resume, overwrite, shown)
+        except KeyboardInterrupt as by:
             shown.say("")
             begun = ["--resume"] if has_begun(folder) else []
-            raise interrupted("round", ["run", str(config), *(overrides or []), "--out", str(folder), *begun]) from None
+            again = ["run", str(config), *(overrides or []), "--out", str(folder), *begun]
+            raise interrupted(by, "round", again) from None
     if as_json:
         print(json.dumps(summary, sort_keys=True, allow_nan=False))
     else:
@@ -65,9 +67,11 @@ def sweep(
 
     Several of these commands may share one folder: each takes the runs that no other is at.
     """
+    from experiments.report_folder import refuse_other_folder
     from experiments.sweeps import load_sweep
 
     variants = load_sweep(plan, only or [])
+    refuse_other_folder(out)
     from experiments.arm_table import arm_facts, arm_table
     from experiments.arms import arms_of
     from experiments.printed_result import print_table
@@ -82,14 +86,15 @@ def sweep(
         if not has_ended(folder):
             with round_progress(progress, quiet, as_json, parsed, f"{name} ({number}/{len(variants)})") as shown:
                 try:
-                    execute(parsed, folder, has_begun(folder), False, shown)
+                    with terminable():
+                        execute(parsed, folder, has_begun(folder), False, shown)
                 except FolderInUse:
                     elsewhere.append(name)  # another `sotto sweep` works on the same grid
                     continue
-                except KeyboardInterrupt:
+                except KeyboardInterrupt as by:
                     shown.say("")
                     chosen = [word for run in only or [] for word in ("--only", run)]
-                    raise interrupted("round", ["sweep", str(plan), "--out", str(out), *chosen]) from None
+                    raise interrupted(by, "round", ["sweep", str(plan), "--out", str(out), *chosen]) from None
         done.append(folder)
     if elsewhere and not as_json:
         print(f"left to another process: {', '.join(elsewhere)}; run this command again for the whole table")

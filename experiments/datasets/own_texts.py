@@ -161,27 +161,35 @@ def _lines(path: Path, handle: IO[str]) -> Iterator[str]:
 def _table(path: Path, handle: IO[str], user: str, text: str, delimiter: str) -> Iterator[tuple[str, str]]:
     before = csv.field_size_limit(_LONGEST)
     reader = csv.reader(_lines(path, handle), delimiter=delimiter, strict=True)
+    begun = 1  # line in which the row begins that is being read
     try:
         header = next(reader, None)
         if header is None:
             raise SottoError(f"{path} is empty; its first line must name the columns")
         places = [_place(path, header, *asked, delimiter) for asked in (("user", user), ("text", text))]
+        begun = reader.line_num + 1
         for row in reader:
+            first, begun = begun, reader.line_num + 1
             if not row:  # an empty line
                 continue
             if len(row) != len(header):
                 raise SottoError(
-                    f"{path}, line {reader.line_num}: {_fields(len(row))}, and the first line names {len(header)}; "
+                    f"{path}, line {first}: {_fields(len(row))}, and the first line names {len(header)}; "
                     "texts that hold the delimiter must stand in quotation marks"
                 )
             yield row[places[0]], row[places[1]]
     except csv.Error as error:
         cause = str(error)
         if "limit" in cause or "unexpected end" in cause:
-            cause = "a quotation mark is never closed"
-        raise SottoError(f"{path}, line {reader.line_num}: {cause}") from None
+            raise SottoError(f"{path}, line {begun}: a quotation mark is never closed") from None
+        raise SottoError(f"{path}, line {reader.line_num}: {cause}{_since(begun, reader.line_num)}") from None
     finally:
         csv.field_size_limit(before)
+
+
+def _since(begun: int, line: int) -> str:
+    """Where a row began that is not of one line: an open quotation mark takes many, and shows at some other mark."""
+    return "" if begun == line else f"; the row begins in line {begun}, maybe with a quotation mark that is not closed"
 
 
 def _fields(count: int) -> str:

@@ -90,7 +90,10 @@ def largest_owners(owners: NDArray[np.int64], clients: int) -> tuple[NDArray[np.
     sizes = np.bincount(owners)
     present = int((sizes > 0).sum())
     if not 1 <= clients <= present:
-        raise SottoError(f"federation.clients is {clients} but there are {present} users; allowed: 1 to {present}")
+        raise SottoError(
+            f"federation.clients is {clients} but there are {present} users; allowed: 1 to {present} "
+            f"(all of them: federation.clients={present})"
+        )
     chosen = np.argsort(-sizes, kind="stable")[:clients]
     order = np.argsort(owners, kind="stable").astype(np.int64)
     ends = np.cumsum(sizes)

@@ -1,12 +1,14 @@
 """Posts from a folder with `train.jsonl.gz` and `test.jsonl.gz`, one object `{"user", "text", ...}` a line.
 
-Takes the folder that `SOTTO_DATA` names, or any folder of that form; gives `Posts` through `datasets`, whose cache
-makes the second load immediate. A published set is read only if its files are the published ones.
+Takes the folder that `SOTTO_DATA` names, or any folder of that form; gives `Posts`. A published set is read only if its
+files are the published ones, and goes through `datasets`, whose cache makes the second load immediate. Posts of any
+other folder are somebody's own, and must never be copied to a cache.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from experiments.cache_root import private_folder
 from experiments.datasets.catalogue_entry import CatalogueEntry
 from experiments.datasets.data_root import data_root
 from experiments.datasets.errors import DatasetCorrupt, DatasetMissing
+from experiments.datasets.post_lines import read_posts
 from experiments.datasets.posts import Posts
 from experiments.datasets.published_files import read_published, status_of
 from experiments.library_errors import first_line
@@ -55,7 +58,7 @@ class PostSource:
                 raise DatasetMissing(
                     f"data set {self.name}: {path} is not there; set SOTTO_DATA to the folder that holds {self.folder}/"
                 )
-        return posts_in(folder, self.name, origin, self.note)
+        return _read(folder, self.name, origin, self.note, _cached)
 
     def describe(self) -> CatalogueEntry:
         """Whether its files are here and intact."""
@@ -69,18 +72,22 @@ class PostSource:
         return CatalogueEntry(self.name, where, present, files)
 
 
-def posts_in(folder: Path, name: str, source: str = "folder", note: str = "") -> Posts:
-    """The posts in any folder with `train` and `test` as `.jsonl` or `.jsonl.gz`.
+def posts_in(folder: Path, name: str) -> Posts:
+    """The posts in any folder with `train` and `test` as `.jsonl` or `.jsonl.gz`, in memory alone.
 
     Raises:
         DatasetMissing: if one of the two is not there.
         DatasetCorrupt: if one cannot be read as lines of objects with the texts `user` and `text`.
     """
+    return _read(folder, name, "folder", "", _in_memory)
+
+
+def _read(folder: Path, name: str, source: str, note: str, table: Callable[[Path, str], Any]) -> Posts:
     paths = [_split_file(folder, split, name) for split in _SPLITS]
     state = hashlib.sha256()
     for path in paths:
         state.update(hashlib.sha256(path.read_bytes()).digest())
-    train, test = (_table(path, name) for path in paths)
+    train, test = (table(path, name) for path in paths)
     return Posts(name, train, test, state.hexdigest(), source, note)
 
 
@@ -92,7 +99,14 @@ def _split_file(folder: Path, split: str, name: str) -> Path:
     raise DatasetMissing(f"data set {name}: {folder} holds neither {split}.jsonl.gz nor {split}.jsonl")
 
 
-def _table(path: Path, name: str) -> Any:
+def _in_memory(path: Path, name: str) -> Any:
+    import datasets  # seconds to import
+
+    datasets.disable_progress_bars()
+    return datasets.Dataset.from_dict(read_posts(path, name))
+
+
+def _cached(path: Path, name: str) -> Any:
     import datasets  # seconds to import
 
     datasets.disable_progress_bars()

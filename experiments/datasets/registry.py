@@ -112,7 +112,7 @@ def load_posts(name: str) -> Posts:
         return posts_in(folder, folder.name)
     if folder.name != name:
         raise DatasetMissing(f"data set {name} is no folder; allowed: {', '.join(post_names())}, or a folder of posts")
-    raise _unknown(name, [*image_names(), *post_names()], ", or a folder of posts")
+    raise _unknown(name, [*image_names(), *post_names()], ", or a folder of posts (data.name=./FOLDER)")
 
 
 def catalogue() -> list[CatalogueEntry]:

@@ -1,7 +1,7 @@
 """Texts of one's own divided into users who train and users who are scored on, and written as a folder of posts.
 
 Takes pairs of user and text; gives a folder that `data.name` takes. No user is on both sides. It must never replace a
-folder's posts that it was not told to replace, and its files are for their owner only.
+folder's posts that it was not told to replace, and its files are for their owner only, and for no repository.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def split_users(rows: list[Row], test_share: float, min_texts: int, seed: int) -
 
 
 def write_split(split: UserSplit, folder: Path, overwrite: bool = False) -> None:
-    """Write `train.jsonl` and `test.jsonl`, readable by their owner only.
+    """Write `train.jsonl` and `test.jsonl`, readable by their owner only and ignored by git.
 
     Raises:
         SottoError: if there are such files and they are not to be replaced, or the folder cannot be written.
@@ -96,6 +96,7 @@ def write_split(split: UserSplit, folder: Path, overwrite: bool = False) -> None
         raise SottoError(f"{folder} holds {there[0]} already; choose another --out, or replace it with --overwrite")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _ignore(folder, names)
         for name in there:
             # Old train posts beside new test posts would mix users, should this be cut short; a `.gz` is read first.
             (folder / name).unlink()
@@ -103,6 +104,14 @@ def write_split(split: UserSplit, folder: Path, overwrite: bool = False) -> None
             _write(folder / name, rows)
     except OSError as error:
         raise SottoError(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+def _ignore(folder: Path, names: tuple[str, ...]) -> None:
+    """Keep the texts out of a repository that the folder may be in; what else is in it is not ours to ignore."""
+    path = folder / ".gitignore"
+    if not path.exists():
+        ignored = names if any(folder.iterdir()) else ("*",)
+        path.write_text("".join(f"{name}\n" for name in ignored), encoding="utf-8")
 
 
 def _write(path: Path, rows: list[Row]) -> None:

@@ -2,8 +2,8 @@
 
 Takes posts and a tokenizer; gives a padded integer matrix with each sequence's length and user. A sequence begins with
 the end-of-text token and holds whole words of one post: posts are cut at sentence ends where that costs little, else
-between words. Tokenisation is cached by `datasets` under a name that depends on the posts, the tokenizer and the
-length.
+between words. Tokenisation of public posts is cached by `datasets` under a name that depends on the posts, the
+tokenizer and the length; tokens are as readable as texts, so those of anybody's own must never be.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Sequences:
         return np.where(inside, self.ids, -100).astype(np.int64)
 
 
-def sequences_of(table: Any, digest: str, tokenizer: PreTrainedTokenizerFast, length: int) -> Sequences:
+def sequences_of(
+    table: Any, digest: str, tokenizer: PreTrainedTokenizerFast, length: int, keep: bool = True
+) -> Sequences:
     """All sequences of a table of posts, in its order.
 
     Args:
@@ -53,6 +55,7 @@ def sequences_of(table: Any, digest: str, tokenizer: PreTrainedTokenizerFast, le
         digest: names the table's content.
         tokenizer: begins each sequence with its end-of-text token.
         length: most tokens of a sequence, the first included; at least 2.
+        keep: in the cache; False for texts that are not public.
 
     Raises:
         SottoError: if no text has a word in this vocabulary.
@@ -60,7 +63,7 @@ def sequences_of(table: Any, digest: str, tokenizer: PreTrainedTokenizerFast, le
     vocabulary = Vocabulary.of(tokenizer)
     identity = f"{_FORMAT}|{digest}|{len(table)}|{length}|{tokenizer.backend_tokenizer.to_str()}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:24]
-    folder = private_folder("sequences")
+    cache = str(private_folder("sequences") / f"{key}.arrow") if keep else None
 
     def tokenise(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
         users: list[str] = []
@@ -77,8 +80,9 @@ def sequences_of(table: Any, digest: str, tokenizer: PreTrainedTokenizerFast, le
         batched=True,
         remove_columns=table.column_names,
         new_fingerprint=key,
-        cache_file_name=str(folder / f"{key}.arrow"),
-        load_from_cache_file=True,
+        cache_file_name=cache,
+        load_from_cache_file=keep,
+        keep_in_memory=not keep,
     )
     if not len(cut_table):
         raise SottoError(

@@ -56,18 +56,19 @@ def word_task(config: RunConfig, on_progress: Callable[[str], None] = lambda _: 
         raise SottoError(
             f"data.sequence_length is {length}; allowed: 2 to {positions}, the positions of {config.model.base}"
         )
-    on_progress("tokenising the posts, or reading them from the cache")
-    train = sequences_of(posts.train, posts.digest + "train", tokenizer, length)
-    test = sequences_of(posts.test, posts.digest + "test", tokenizer, length)
+    keep = posts.source != "folder"
+    on_progress("tokenising the posts, or reading them from the cache" if keep else "tokenising the texts")
+    train = sequences_of(posts.train, posts.digest + "train", tokenizer, length, keep)
+    test = sequences_of(posts.test, posts.digest + "test", tokenizer, length, keep)
     record = record_words(tokenizer, length)
     clients, client = _clients(train, config, notes, record)
     device = device_of(config.engine.device)
-    keep = config.engine.keep_features and config.model.quantisation == "none"
+    frozen = config.engine.keep_features and config.model.quantisation == "none"
     # Before the adapter is there: it changes the names of the layers it sits on.
-    weights = frozen_digest(base.requires_grad_(False)) if keep else ""
+    weights = frozen_digest(base.requires_grad_(False)) if frozen else ""
     model = attach_adapter(base, config.lora).to(device)
     rows = np.sort(np.concatenate(clients))
-    prefix = frozen_prefix(model) if keep else None
+    prefix = frozen_prefix(model) if frozen else None
     states = FrozenStates(prefix, model, weights, FrozenCache(config.engine, on_progress), device)
     some = _evaluation_rows(len(test.ids), config.data.test_sequences, config.data.seed)
     stored = StoredSequences(train, rows, states, device)

@@ -1,6 +1,7 @@
 """`metrics.jsonl`: a JSON object a round, and what every other tracker is told.
 
-It is appended to or replaced as a whole: a row that is on the disk is never lost to one that comes later.
+It is appended to or replaced as a whole: a row that is on the disk is never lost to one that comes later. Numbers of a
+simulation have no noise, so nobody but its owner may read it.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class MetricsFile:
         self.settle()
         *others, last = read_metrics(self._path)
         lines = b"".join(map(_line, [*others, {**last, **numbers}]))
-        write_atomically(self._path, lines)
+        write_atomically(self._path, lines, private=True)
         self._length = len(lines)
 
     def settle(self) -> None:
@@ -116,7 +117,7 @@ class MetricsFile:
         if self._length:
             with storage_errors(self._path):
                 whole = self._path.read_bytes()[: self._length]
-        write_atomically(self._path, b"".join((whole, *self._pending)))
+        write_atomically(self._path, b"".join((whole, *self._pending)), private=True)
         self._settled()
 
     def _settled(self) -> None:

@@ -1,4 +1,7 @@
-"""TensorBoard events in the run folder, those of a simulation's own eyes included: they stay on this machine."""
+"""TensorBoard events in the run folder, those of a simulation's own eyes included: they stay on this machine.
+
+Nobody but their owner may read them.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,9 @@ class TensorBoard:
 
     def __init__(self, folder: Path, done: int) -> None:
         self._folder = folder
+        with storage_errors(folder):
+            folder.mkdir(0o700, exist_ok=True)
+            folder.chmod(0o700)  # whatever it was
         self._board = summary_writer(folder, done)
 
     def record(self, row: Mapping[str, Any]) -> None:

@@ -7,12 +7,16 @@ shim makes the old name resolve to the moved module; nothing of CrypTen itself i
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from typing import Any
 
-__all__ = ["import_crypten"]
+from secagg.errors import AggregationError
+
+__all__ = ["import_crypten", "refuse_missing_crypten"]
 
 _OLD = "torch.onnx._internal.registration"
+_HOW = "install it with 'pip install --no-deps crypten==0.4.1'"
 _MOVED = "torch.onnx._internal.torchscript_exporter.registration"
 
 
@@ -30,6 +34,16 @@ def import_crypten() -> Any:
     try:
         return importlib.import_module("crypten")
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f"CrypTen cannot be imported (missing {error.name}); install it with 'pip install --no-deps crypten==0.4.1'"
-        ) from None
+        raise ImportError(f"CrypTen cannot be imported (missing {error.name}); {_HOW}") from None
+
+
+def refuse_missing_crypten() -> None:
+    """Refuse to start parties where CrypTen is not installed, without the seconds that its import takes.
+
+    Raises:
+        AggregationError: saying how to install it.
+    """
+    if importlib.util.find_spec("crypten") is None:
+        raise AggregationError(
+            f"aggregation.backend is smpc, but CrypTen, with which parties open sums, is not installed; {_HOW}"
+        )

@@ -167,6 +167,12 @@ def test_reports_draw_several_runs_and_refuse_unfinished_ones(sotto, mistake, do
     assert arm["name"] == "done"
     assert arm["epsilon"]["release"] <= 8
     assert sotto("report", folder, "--out", tmp_path / "report", "--quiet") == (0, "", "")
+    assert sotto("report", folder, "--out", folder.parent, "--quiet")[0] == 0
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "train.jsonl").write_text("{}")
+    told = mistake("report", folder, "--out", tmp_path / "own")
+    assert told.endswith("own holds train.jsonl and is no report's folder; choose a new or empty one with --out")
+    assert "is no report's folder" in mistake("report", folder, "--out", folder)
 
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--quiet",)])

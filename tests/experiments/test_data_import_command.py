@@ -82,8 +82,13 @@ def test_more_clients_than_users_are_refused_with_how_many_there_are(mistake, so
     sotto("data", "import", texts, "--out", "own", "--user-column", "author", "--text-column", "body")
     config = Path(__file__).parents[2] / "experiments" / "configs" / "own_texts.yaml"
     told = mistake("run", config, "data.name=./own", "--quiet")
-    assert told == "federation.clients is 100 but there are 10 users; allowed: 1 to 10"
-    assert "unknown data set 'texts-of-your-own'" in mistake("run", config, "--quiet")
+    assert (
+        told
+        == "federation.clients is 100 but there are 10 users; allowed: 1 to 10 (all of them: federation.clients=10)"
+    )
+    told = mistake("run", config, "--quiet")
+    assert told.startswith("unknown data set 'texts-of-your-own'; ")
+    assert told.endswith(", or a folder of posts (data.name=./FOLDER)")
 
 
 def test_texts_in_which_the_base_model_sees_no_word_are_refused(mistake, sotto, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import util
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from fl_core.config import ConfigError
 from fl_core.config_file import save_config
 from fl_core.privacy.ledger import read_ledger
 from fl_core.storage import StorageError
+from secagg.errors import AggregationError, SottoError
 from tests.fl_core.privacy.ledgers import HEADER
 from tests.fl_core.tiny import tiny_config, tiny_task
 
@@ -117,3 +119,22 @@ def test_a_run_whose_figure_met_a_full_disk_has_not_ended_until_it_is_resumed(ex
         ".lock", "adapter", "checkpoints", "config.yaml", "figures", "ledger.jsonl", "metrics.jsonl", "report.html",
         "summary.json", "tensorboard",
     }  # fmt: skip
+
+
+def test_what_is_missing_is_told_before_any_folder_is_made(tmp_path, monkeypatch):
+    found = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name, *more: None if name == "crypten" else found(name, *more))
+    with pytest.raises(AggregationError, match=r"CrypTen, .*is not installed; install it with 'pip install --no-deps"):
+        runs.execute(tiny_config("aggregation.backend=smpc"), tmp_path / "run", False, False, Silent())
+    with pytest.raises(StorageError, match="holds no budget"):
+        shared = tiny_config(f"privacy.budget={tmp_path / 'none'}", "privacy.insecure_seed=null")
+        runs.execute(shared, tmp_path / "run", False, False, Silent())
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(SottoError, match="lr is nothing"):
+        monkeypatch.setattr(runs, "build_task", failing)
+        runs.execute(tiny_config(), tmp_path / "run", False, False, Silent())
+    assert not list(tmp_path.iterdir())
+
+
+def failing(config, on_progress):
+    raise SottoError("lr is nothing")

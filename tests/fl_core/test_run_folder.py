@@ -66,6 +66,34 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
         RunFolder(tmp_path / "file" / "run")
 
 
+def test_no_run_begins_among_files_of_another_kind(tmp_path):
+    (tmp_path / "train.jsonl").write_text("{}")
+    with pytest.raises(StorageError, match="holds train.jsonl and is no run's folder"):
+        RunFolder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"]
+
+
+def test_a_run_that_is_refused_before_its_ledger_leaves_nothing(tmp_path):
+    with pytest.raises(StorageError, match="told so"), RunFolder(tmp_path / "runs" / "new"):
+        raise StorageError("told so")
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a.log").write_text("mine")
+    with pytest.raises(StorageError, match="told so"), RunFolder(tmp_path / "there"):
+        raise StorageError("told so")
+    assert {path.name for path in (tmp_path / "there").iterdir()} == {"a.log", ".lock"}
+    with pytest.raises(StorageError, match="holds no run to resume"):
+        RunFolder(tmp_path / "new", resume=True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_fails_once_its_ledger_is_there_keeps_everything(tmp_path):
+    with pytest.raises(StorageError, match="told so"), RunFolder(tmp_path / "new") as folder:
+        folder.ledger_path.write_text("header")
+        raise StorageError("told so")
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"ledger.jsonl", ".lock", "checkpoints", "figures"}
+
+
 def test_drafts_of_a_killed_process_are_removed_and_nobody_elses_files(tmp_path):
     with RunFolder(tmp_path) as folder:
         folder.config_path.write_text("a: 1")

@@ -81,6 +81,13 @@ def test_numbers_name_users_in_json(tmp_path):
         ("t.csv", "user,text\nann,one,two\n", "FILE, line 2: 3 fields, and the first line names 2;"),
         ("t.csv", "user,text\nann\n", "FILE, line 2: one field, and"),
         ("t.csv", 'user,text\nann,"one\n', "FILE, line 2: a quotation mark is never closed"),
+        ("t.csv", 'user,text\na,b\nann,"one\nb,c\nd,e\n', "FILE, line 3: a quotation mark is never closed"),
+        (
+            "t.csv",
+            'user,text\na,"b\nc"\nann,"one\nb,"c"\n',
+            "FILE, line 5: ',' expected after '\"'; the row begins in line 4",
+        ),
+        ("t.csv", 'user,text\na,"b\nc",d\n', "FILE, line 2: 3 fields"),
         ("t.csv", 'user,text\nann,"one"two\n', "FILE, line 2: ',' expected after '\"'"),
         ("t.csv", "user,text\nann,a\0b\n", "FILE, line 2: a zero byte"),
         ("t.jsonl", "[1]\n", "FILE, line 1: list and no object"),

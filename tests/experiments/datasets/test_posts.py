@@ -66,11 +66,14 @@ def test_a_missing_split_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b'{"user": "a"}\n', "no text column 'text'"),
-        (b'{"user": 3, "text": "x"}\n', "no text column 'user' \\(found: int64\\)"),
-        (b'{"user": "a", "text": null}\n{"user": "a", "text": "x"}\n', "has posts whose text is missing or null"),
-        (b'{"user": "a", "text": "x\xff"}\n', "not UTF-8|cannot be read as JSON lines"),
-        (b"{not json\n", "cannot be read as JSON lines"),
+        (b'{"user": "a"}\n', "line 1 has no text 'text' \\(found: nothing\\)"),
+        (b'{"user": 3, "text": "x"}\n', "line 1 has no text 'user' \\(found: int\\)"),
+        (b'{"user": "a", "text": "x"}\n\n{"user": "a", "text": null}\n', "line 3 has no text 'text'"),
+        (b'{"user": "a", "text": "\\ud800"}\n', "half of a surrogate pair"),
+        (b'{"user": "a", "text": "x\xff"}\n', "is not UTF-8 after line 0"),
+        (b"{not json\n", "line 1 cannot be read as JSON lines"),
+        (b"[]\n", "line 1 holds no object"),
+        (b"\n", "train split: no post"),
     ],
 )
 def test_what_is_no_post_is_refused_in_a_sentence(tmp_path, content, sentence):
@@ -78,6 +81,35 @@ def test_what_is_no_post_is_refused_in_a_sentence(tmp_path, content, sentence):
     (tmp_path / "p" / "train.jsonl").write_bytes(content)
     with pytest.raises(DatasetCorrupt, match=sentence):
         load_posts(str(tmp_path / "p"))
+
+
+def test_a_packed_file_that_ends_too_early_is_refused_in_a_sentence(tmp_path):
+    write(tmp_path / "p", "train", rows("a", 1000), zipped=True)
+    write(tmp_path / "p", "test", rows("b"))
+    path = tmp_path / "p" / "train.jsonl.gz"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DatasetCorrupt, match="cannot be read after line"):
+        load_posts(str(tmp_path / "p"))
+
+
+def test_texts_are_taken_as_they_are_and_other_keys_may_hold_anything(tmp_path):
+    folder = tmp_path / "p"
+    texts, more = ["2024-01-01", "12", "Zeile\nzwei\u2028ß", ' "quoted" '], [1, "x", [], {}]
+    write(
+        folder,
+        "train",
+        [{"more": other, "user": "2024", "text": text} for text, other in zip(texts, more, strict=True)],
+    )
+    write(folder, "test", rows("b"))
+    (folder / "train.jsonl").write_bytes(b"\xef\xbb\xbf" + (folder / "train.jsonl").read_bytes())
+    assert load_posts(str(folder)).train["text"][:] == texts
+
+
+def test_the_texts_of_a_folder_are_copied_nowhere(tmp_path):
+    write(tmp_path / "p", "train", rows("a"))
+    write(tmp_path / "p", "test", rows("b"))
+    load_posts(str(tmp_path / "p"))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_published_set_with_other_bytes_is_refused_and_never_replaced(tmp_path, monkeypatch):

@@ -76,7 +76,19 @@ def test_posts_are_replaced_on_demand_only(tmp_path, name):
         write_split(split, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     write_split(split, tmp_path, overwrite=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["test.jsonl", "train.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".gitignore", "test.jsonl", "train.jsonl"]
+
+
+def test_git_ignores_the_texts_and_nothing_that_was_there_before(tmp_path):
+    split = split_users(ROWS, 0.2, 1, 0)
+    write_split(split, tmp_path / "new")
+    assert (tmp_path / "new" / ".gitignore").read_text() == "*\n"
+    (tmp_path / "code.py").write_text("")
+    write_split(split, tmp_path)
+    assert (tmp_path / ".gitignore").read_text() == "train.jsonl\ntest.jsonl\n"
+    (tmp_path / ".gitignore").write_text("mine\n")
+    write_split(split, tmp_path, overwrite=True)
+    assert (tmp_path / ".gitignore").read_text() == "mine\n"
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):

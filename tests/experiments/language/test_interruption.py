@@ -53,3 +53,22 @@ def test_other_threads_are_not_touched():
     thread.start()
     thread.join()
     assert done == [True]
+
+
+def test_a_sigterm_that_is_handled_comes_at_the_end_of_the_block_too():
+    class Told(KeyboardInterrupt):
+        pass
+
+    def end(number, frame):
+        raise Told
+
+    done = []
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        with pytest.raises(Told), interruption_held_back():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("the rest")
+        assert signal.getsignal(signal.SIGTERM) is end
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done == ["the rest"]

@@ -83,3 +83,15 @@ def test_the_second_time_tokens_come_from_the_cache_and_another_length_does_not(
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "sequences").iterdir()} == files
     assert (first.ids == again.ids).all()
     assert sequences_of(table, "few", tokenizer(), 16).ids.shape[1] == 16
+
+
+def test_tokens_of_texts_that_are_not_public_are_the_same_and_written_nowhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("SOTTO_CACHE", str(tmp_path / "public"))
+    table = posts().train.select(range(20))
+    kept = sequences_of(table, "few", tokenizer(), 12)
+    monkeypatch.setenv("SOTTO_CACHE", str(tmp_path / "own"))
+    made = sequences_of(table, "few", tokenizer(), 12, keep=False)
+    assert (made.ids == kept.ids).all()
+    assert (made.lengths == kept.lengths).all()
+    assert (made.users == kept.users).all()
+    assert not (tmp_path / "own").exists()

@@ -100,6 +100,21 @@ def test_what_is_learnt_and_on_whom_it_is_scored_are_in_the_tasks_words(base):
     assert words.about in build_task(config(base)).notes
 
 
+def test_a_run_on_texts_of_ones_own_copies_them_nowhere_with_features_in_memory(base, tmp_path, all_on_disk):
+    own = tmp_path / "own"
+    own.mkdir()
+    for split, user in (("train", "a"), ("test", "b")):
+        rows = [{"user": f"{user}{i % 4}", "text": f"some words of a post, zanzibar {i}"} for i in range(20)]
+        (own / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    wanted = f"data.name={own}"
+    run(config(base, wanted, "engine.features=memory"), tmp_path / "run")
+    assert not (tmp_path / "cache").exists()
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file() and b"zanzibar" in path.read_bytes()]
+    kept._in_memory.clear()
+    run(config(base, wanted), tmp_path / "default")
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"frozen"}
+
+
 def test_stored_states_change_gradients_by_rounding_only(base):
     from fl_core import PrivateGradient
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 
 import pytest
 from hypothesis import given
@@ -99,6 +101,17 @@ def test_an_interruption_while_a_service_is_told_is_one():
 
     with pytest.raises(KeyboardInterrupt):
         Outside("fake", Stopped()).record({"round": 0})
+
+
+def test_what_a_simulation_saw_is_readable_by_its_owner_only(tmp_path):
+    before = os.umask(0o022)
+    try:
+        run_tiny(tmp_path, tiny_config("federation.rounds=2"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "metrics.jsonl").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "tensorboard").stat().st_mode) == 0o700
+    assert "simulation/" in (tmp_path / "metrics.jsonl").read_text()
 
 
 def test_every_tracker_is_closed_although_one_cannot_be(tmp_path, monkeypatch):
