@@ -39,8 +39,10 @@ def _options(
 
 def make_app() -> typer.Typer:
     """The command with all its subjects."""
+    from experiments.argument_help import keep_argument_help
     from experiments.commands import budget, data, party, pretrain, privacy, report, run, suggest
 
+    keep_argument_help()
     app = typer.Typer(
         add_completion=True,
         no_args_is_help=True,

@@ -26,9 +26,9 @@ __all__ = ["calibrate", "epsilon", "ledger", "register"]
 LEDGER_NAME = "ledger.jsonl"
 
 SampleRate = Annotated[
-    float | None, typer.Option(help="Chance of each contribution to take part, above 0 and at most 1.")
+    float | None, typer.Option(help="Required. Chance of each contribution to take part, above 0 and at most 1.")
 ]
-Steps = Annotated[int | None, typer.Option(help="Opened sums, at least 1.")]
+Steps = Annotated[int | None, typer.Option(help="Required. Opened sums, at least 1.")]
 Delta = Annotated[float, typer.Option(help="Failure probability, above 0 and below 1.")]
 AccountantName = Annotated[
     str | None, typer.Option(help="pld or rdp; without it, pld where every event supports it, else rdp.")
@@ -54,7 +54,9 @@ def epsilon(
     delta: Delta,
     noise_multiplier: Annotated[
         float | None,
-        typer.Option(help="Noise std of all clients together over the clip norm; 0 if only aggregators add noise."),
+        typer.Option(
+            help="Required. Noise std of all clients together over the clip norm; 0 if only aggregators add noise."
+        ),
     ] = None,
     sample_rate: SampleRate = None,
     steps: Steps = None,
@@ -69,7 +71,9 @@ def epsilon(
     scale: Scale = None,
     aggregators: Aggregators = 0,
     aggregator_multiplier: AggregatorNoise = 0.0,
-    history: Annotated[Path | None, typer.Option(help="JSON list of what ran, instead of one kind of sum.")] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="JSON list of what ran, instead of the three required options.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what a run costs: epsilon for the release, the aggregators and one client's own message."""
