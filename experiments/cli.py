@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import warnings
 from typing import Annotated
@@ -38,8 +39,10 @@ def _options(
 
 def make_app() -> typer.Typer:
     """The command with all its subjects."""
+    from experiments.argument_help import keep_argument_help
     from experiments.commands import budget, data, party, pretrain, privacy, report, run, suggest
 
+    keep_argument_help()
     app = typer.Typer(
         add_completion=True,
         no_args_is_help=True,
@@ -61,7 +64,7 @@ def main() -> None:
     try:
         code = make_app()(standalone_mode=False)
     except click.exceptions.ClickException as error:
-        _fail(error.format_message(), error.exit_code)
+        _fail(_mistyped(error), error.exit_code)
     except (KeyboardInterrupt, click.exceptions.Abort):
         _fail("interrupted", 130)
     except SottoError as error:
@@ -76,6 +79,19 @@ def main() -> None:
         _fail(f"{error.filename} cannot be the name of a file: {error.strerror}", 2)
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _mistyped(error: click.ClickException) -> str:
+    """What click and typer say, once; and how a configuration's key is said that was taken for an option."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None and error.ctx.command.name in ("run", "sweep"):
+        from fl_core.config import RunConfig
+        from fl_core.config_hints import keys_called
+
+        name = error.option_name.lstrip("-").partition("=")[0].replace("-", "_")
+        keys = keys_called(RunConfig, name.rpartition(".")[2])
+        if keys:
+            return f"no option {error.option_name}; keys of the configuration are said as {' or '.join(keys)}=value"
+    return re.sub(r"( Did you mean [^?]*\?)\1+", r"\1", error.format_message())
 
 
 def _fail(sentence: str, code: int) -> None:

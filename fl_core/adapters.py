@@ -16,6 +16,7 @@ from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPP
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from fl_core.config import LoraSettings
 from fl_core.first_line import first_line
@@ -35,6 +36,8 @@ __all__ = [
     "unmoved_weights",
 ]
 
+_ADAPTABLE = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention, Conv1D)
+
 
 def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
     """Freeze `base` and add LoRA pairs to the layers that `settings` names.
@@ -46,9 +49,10 @@ def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
     """
     targets: list[str] | str = list(settings.targets) or default_targets(base)
     names = {name.rpartition(".")[2] for name, _ in base.named_modules() if name}
+    adaptable = _adaptable(base)  # now: PEFT changes layers before it meets one that it refuses
     missing = [target for target in settings.targets if target not in names]
     if missing:
-        raise SottoError(f"lora.targets: no layer is called {missing[0]!r}; allowed: {', '.join(sorted(names))}")
+        raise _not_adaptable(missing[0], adaptable)
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -65,7 +69,20 @@ def attach_adapter(base: nn.Module, settings: LoraSettings) -> PeftModel:
         try:
             return get_peft_model(base, config)
         except ValueError as error:
+            strange = [target for target in settings.targets if target not in adaptable]
+            if strange:
+                raise _not_adaptable(strange[0], adaptable) from None
             raise SottoError(f"lora.targets {targets}: {first_line(error)}") from None
+
+
+def _adaptable(base: nn.Module) -> set[str]:
+    """Names of the layers of kinds that PEFT has LoRA for; quantised kinds may be others."""
+    return {name.rpartition(".")[2] for name, layer in base.named_modules() if name and isinstance(layer, _ADAPTABLE)}
+
+
+def _not_adaptable(target: str, adaptable: set[str]) -> SottoError:
+    allowed = ", ".join(sorted(adaptable))
+    return SottoError(f"lora.targets: no layer that can be adapted is called {target!r}; allowed: {allowed}")
 
 
 def default_targets(base: nn.Module) -> list[str] | str:

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import yaml  # type: ignore[import-untyped]
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from fl_core.config import ConfigError, RunConfig
 from fl_core.config_check import check
+from fl_core.config_hints import allowed_words, keys_called, origin
 from fl_core.first_line import first_line
 from fl_core.storage import write_atomically
 
@@ -47,7 +48,8 @@ def load_yaml(path: Path) -> DictConfig:
     """
     try:
         if not path.is_file():
-            raise ConfigError(f"config {path} does not exist; give the path of a YAML file")
+            what = "is a folder" if path.is_dir() else "does not exist"
+            raise ConfigError(f"config {path} {what}; give the path of a YAML file")
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
@@ -73,7 +75,7 @@ def parse_config(loaded: DictConfig, overrides: list[str], where: str) -> RunCon
         ConfigError: as `load_config`.
     """
     config = merge_into(RunConfig, loaded, overrides, where)
-    check(config, where)
+    check(config, where, overrides)
     return config
 
 
@@ -99,7 +101,9 @@ def merge_into(schema: type[Schema], loaded: DictConfig, overrides: list[str], w
         OmegaConf.structured(config)  # merging lets a mapping into a list of texts, and no run could save it
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or "?"
-        raise ConfigError(f"{where}: key {key}: {first_line(error)}") from None
+        allowed = allowed_words(schema, key) if isinstance(error, ValidationError) else ""
+        cause = f"{key} takes no such value; allowed: {allowed}" if allowed else f"key {key}: {first_line(error)}"
+        raise ConfigError(f"{origin(key, overrides, where)}: {cause}") from None
     except Exception as error:  # malformed override values reach yaml's own exceptions
         raise ConfigError(f"{where}: overrides {overrides}: {first_line(error)}") from None
     assert isinstance(config, schema)
@@ -179,7 +183,8 @@ def _require_field(schema: type, name: str, path: str, where: str) -> Any:
             factory: Any = item.default_factory
             return factory if is_dataclass(factory) else None
     close = difflib.get_close_matches(name, [item.name for item in fields(schema)], n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    meant = keys_called(schema, name) or close  # a key without its section, or mistyped
+    hint = f"did you mean {' or '.join(meant)}? " if meant else ""
     raise ConfigError(f"{where}: unknown key {path}; {hint}allowed: {_names(schema)}")
 
 

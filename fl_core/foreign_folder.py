@@ -13,6 +13,7 @@ from fl_core.storage import StorageError
 __all__ = ["refuse_foreign"]
 
 _TEXTS = ("train.jsonl", "train.jsonl.gz", "test.jsonl", "test.jsonl.gz")
+_DISK = "lost+found"  # in the root of a disk
 _LOGS = (".log", ".out", ".err")  # what a shell or a scheduler wrote there meanwhile
 
 
@@ -33,7 +34,8 @@ def refuse_foreign(folder: Path, kind: str, own: Callable[[Path], bool]) -> None
         if part.exists() and not part.is_dir():
             raise StorageError(f"{folder} cannot be written: {part} is a file; allowed: a folder, new or empty")
     found = sorted(folder.iterdir()) if folder.exists() else []
-    there = [entry for entry in found if not entry.name.startswith(".") and not entry.name.endswith(_LOGS)]
+    there = [entry for entry in found if entry.name != _DISK and not entry.name.startswith(".")]
+    there = [entry for entry in there if not entry.name.endswith(_LOGS)]
     texts = [entry for entry in there if entry.name in _TEXTS]
     if texts or (there and not any(map(own, there))):
         first = (texts or there)[0].name

@@ -26,9 +26,9 @@ __all__ = ["calibrate", "epsilon", "ledger", "register"]
 LEDGER_NAME = "ledger.jsonl"
 
 SampleRate = Annotated[
-    float | None, typer.Option(help="Chance of each contribution to take part, above 0 and at most 1.")
+    float | None, typer.Option(help="Required. Chance of each contribution to take part, above 0 and at most 1.")
 ]
-Steps = Annotated[int | None, typer.Option(help="Opened sums, at least 1.")]
+Steps = Annotated[int | None, typer.Option(help="Required. Opened sums, at least 1.")]
 Delta = Annotated[float, typer.Option(help="Failure probability, above 0 and below 1.")]
 AccountantName = Annotated[
     str | None, typer.Option(help="pld or rdp; without it, pld where every event supports it, else rdp.")
@@ -54,7 +54,9 @@ def epsilon(
     delta: Delta,
     noise_multiplier: Annotated[
         float | None,
-        typer.Option(help="Noise std of all clients together over the clip norm; 0 if only aggregators add noise."),
+        typer.Option(
+            help="Required. Noise std of all clients together over the clip norm; 0 if only aggregators add noise."
+        ),
     ] = None,
     sample_rate: SampleRate = None,
     steps: Steps = None,
@@ -69,7 +71,9 @@ def epsilon(
     scale: Scale = None,
     aggregators: Aggregators = 0,
     aggregator_multiplier: AggregatorNoise = 0.0,
-    history: Annotated[Path | None, typer.Option(help="JSON list of what ran, instead of one kind of sum.")] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="JSON list of what ran, instead of the three required options.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what a run costs: epsilon for the release, the aggregators and one client's own message."""
@@ -171,22 +175,31 @@ def ledger(
         _print_json(joint if together else answers[0])
         return
     console = Console()
+    names = {answer["run"]: _shown(each) for answer, each in zip(answers, folders, strict=True)}
     for answer in answers:
-        _say(
-            console,
-            "run {run}: {openings} openings in {rounds} rounds, chain of {lines} lines intact; {mechanism}, "
-            "trust {trust}, {backend}".format(**answer),
+        facts = (
+            "run {run}, {openings} openings in {rounds} rounds, chain of {lines} lines intact; {mechanism}, "
+            "trust {trust}, {backend}".format(**answer)
         )
+        _say(console, f"{names[answer['run']]}: {facts}")
         _print_answer(console, answer)
     if len(together) > 1:
         _say(console, "these runs do not all protect the same contributions, so there is no sum of all of them")
     for some in together:
         answer = some.to_json()
         about = " on ".join(text for text in (answer["contribution"], answer["data"]) if text)
-        _say(console, f"together: {', '.join(answer['runs'])}" + (f" ({about})" if about else ""))
-        for run in answer["unknown"]:
-            _say(console, f"counted here because its ledger does not say what it is about: {run}")
+        _say(console, f"together: {', '.join(names[run] for run in answer['runs'])}" + (f" ({about})" if about else ""))
+        unknown = [names[run] for run in answer["unknown"]]
+        if len(unknown) == len(answer["runs"]):
+            _say(console, "no ledger of these says which data it is about, so they count as runs on the same")
+        elif unknown:
+            _say(console, f"counted here because a ledger does not say what it is about: {', '.join(unknown)}")
         _print_answer(console, answer)
+
+
+def _shown(place: Path) -> str:
+    """A run as its folder is called where the command was typed."""
+    return str(place.parent if place.name == LEDGER_NAME else place)
 
 
 @contextmanager

@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 def run(
     config: Annotated[Path, typer.Argument(help="YAML configuration, for example experiments/configs/mnist.yaml")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, for example federation.clients=100")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Any keys of it as key=value: privacy.epsilon=2")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name of the configuration>")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder")] = False,

@@ -7,7 +7,7 @@ never correct a value.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -35,17 +35,18 @@ _RULES = (
 )
 
 
-def check(config: RunConfig, where: str) -> None:
+def check(config: RunConfig, where: str, overrides: Sequence[str] = ()) -> None:
     """Refuse values out of range and combinations that cannot be.
 
     Args:
         config: as it was read.
         where: what it was read from, for the sentence.
+        overrides: `key=value` that came on top of it, named in the place of `where` if one is the problem.
 
     Raises:
         ConfigError: on the first problem found.
     """
-    need = refusing(where)
+    need = refusing(where, overrides)
     for rule in _RULES:
         rule(config, need)
     need(config.tracking.project.strip() != "", "tracking.project", "empty", "a name")

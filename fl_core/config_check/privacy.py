@@ -63,8 +63,10 @@ def _check_epsilon(config: RunConfig, need: Need) -> None:
         return
     need(
         (p.epsilon is None) != (p.noise_multiplier is None),
-        "privacy.epsilon and privacy.noise_multiplier",
-        "both set" if p.epsilon is not None else "both missing",
+        "privacy.epsilon",
+        "set, and so is privacy.noise_multiplier"
+        if p.epsilon is not None
+        else "missing, and so is privacy.noise_multiplier",
         f"exactly one of them with trust {p.trust}",
     )
     for key, value in (("epsilon", p.epsilon), ("noise_multiplier", p.noise_multiplier)):

@@ -6,9 +6,10 @@ Gives the few forms that all rules are written in. None of them ever corrects a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from fl_core.config import ConfigError
+from fl_core.config_hints import origin
 
 __all__ = ["Condition", "Need", "need_all", "positive", "refusing"]
 
@@ -18,12 +19,13 @@ Need = Callable[[bool, str, object, str], None]
 Condition = tuple[bool, str, str]
 
 
-def refusing(where: str) -> Need:
-    """A `Need` whose sentences begin with `where`, the configuration's file or name; it raises ConfigError."""
+def refusing(where: str, overrides: Sequence[str] = ()) -> Need:
+    """A `Need` whose sentences begin with the override that gave a key its value, or with `where`, the configuration's
+    file or name; it raises ConfigError."""
 
     def need(condition: bool, key: str, value: object, allowed: str) -> None:
         if not condition:
-            raise ConfigError(f"{where}: {key} is {value}; allowed: {allowed}")
+            raise ConfigError(f"{origin(key, overrides, where)}: {key} is {value}; allowed: {allowed}")
 
     return need
 

@@ -212,11 +212,23 @@ def test_ledgers_of_several_runs_are_added_up(run_folder, tmp_path):
     assert (joint["runs"], joint["unknown"], joint["openings"]) == (["r7", "r8"], ["r7"], 5)
     assert joint["private"] is False
     shown = run("ledger", run_folder, other).stdout
-    assert "together: r7, r8 (an image on mnist)" in shown
-    assert "its ledger does not say what it is about: r7" in shown
+    assert f"{run_folder}: run r7, 3 openings" in shown
+    assert f"together: {run_folder}, {other} (an image on mnist)" in shown
+    assert f"a ledger does not say what it is about: {run_folder}\n" in shown
     assert f"{joint['epsilon']:.4f}" in shown
     with pytest.raises(SottoError, match="ledgers of one run"):
         run("ledger", run_folder, run_folder)
+
+
+def test_runs_on_texts_of_ones_own_are_called_by_their_folders_and_explained_once(run_folder):
+    header = LedgerHeader("r9", "example", "distributed", "discrete_gaussian", "zero_out", 1e-5, 1.0, 1024.0, 9, 4, 2)
+    other = run_folder / "{other}"
+    other.mkdir()
+    Ledger.create(other / "ledger.jsonl", header).close()
+    shown = run("ledger", run_folder / "ledger.jsonl", other).stdout
+    assert f"together: {run_folder}, {other}\n" in shown
+    assert shown.count("no ledger of these says which data it is about, so they count as runs on the same") == 1
+    assert "a ledger does not say" not in shown
 
 
 def test_ledgers_of_runs_on_different_data_are_added_up_separately_and_it_says_so(run_folder, tmp_path):

@@ -93,7 +93,7 @@ def test_vectors_that_do_not_fit_are_refused(bad):
 
 
 def test_an_unknown_layer_is_named():
-    with pytest.raises(SottoError, match="no layer is called 'attention'; allowed: conv, fc"):
+    with pytest.raises(SottoError, match="no layer that can be adapted is called 'attention'; allowed: conv, fc"):
         attach_adapter(Net(), LoraSettings(targets=["attention"]))
 
 
@@ -117,3 +117,10 @@ def test_a_flat_gradient_becomes_the_parameters_own_in_order_without_a_copy():
     assert not any(p.grad.any() for _, p in trainable_parameters(model))
     with pytest.raises(ValueError, match="got a gradient of shape"):
         assign_gradient(model, flat[1:])
+
+
+def test_a_layer_of_a_kind_without_lora_is_named_with_those_that_have_it():
+    net = Net()
+    net.act = torch.nn.ReLU()
+    with pytest.raises(SottoError, match="no layer that can be adapted is called 'act'; allowed: conv, fc$"):
+        attach_adapter(net, LoraSettings(targets=["fc", "act"]))

@@ -36,8 +36,8 @@ def test_the_smallest_clip_norm_is_the_kernels_own():
         (["federation.sample_rate=1.5"], "sample_rate"),
         (["privacy.trust=none"], "trust is none"),
         (["privacy.trust=nobody"], "none, central, local, distributed"),
-        (["privacy.noise_multiplier=1"], "both set"),
-        (["privacy.epsilon=null"], "both missing"),
+        (["privacy.noise_multiplier=1"], "epsilon is set, and so is privacy.noise_multiplier"),
+        (["privacy.epsilon=null"], "epsilon is missing, and so is privacy.noise_m"),
         (["privacy.epsilon=-1"], "privacy.epsilon is -1"),
         (["privacy.epsilon=.nan"], "privacy.epsilon is nan"),
         (["privacy.delta=1"], "privacy.delta"),
@@ -125,7 +125,8 @@ def test_what_cannot_be_together_says_what_where_and_what_is_allowed(possible, c
     with pytest.raises(ConfigError) as caught:
         parse(*possible, change)
     sentence = str(caught.value)
-    assert sentence.startswith(f"run.yaml: {key} is ")
+    assert sentence.startswith(f"override '{key}=")
+    assert f"': {key} is " in sentence
     said, allowed = sentence.split("; allowed: ")
     assert because in said
     assert instead in allowed

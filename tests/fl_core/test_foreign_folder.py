@@ -12,7 +12,7 @@ def refuse(folder):
     refuse_foreign(folder, "run", lambda entry: entry.name == "ours")
 
 
-@pytest.mark.parametrize("names", [[], [".lock", "nohup.out", "a.log"], ["ours", "mine.txt"]])
+@pytest.mark.parametrize("names", [[], [".lock", "nohup.out", "a.log", "lost+found"], ["ours", "mine.txt"]])
 def test_a_new_one_an_empty_one_logs_and_one_of_its_kind_are_taken(tmp_path, names):
     refuse(tmp_path / "new" / "one")
     for name in names:

@@ -178,7 +178,7 @@ def test_missing_posts_are_replaced_by_the_embedded_ones_and_said_to_be(base, mo
     ("overrides", "sentence"),
     [
         (["data.sequence_length=64"], "data.sequence_length is 64; allowed: 2 to 32, the positions of"),
-        (["lora.targets=[q_proj]"], "lora.targets: no layer is called 'q_proj'; allowed: .*c_attn"),
+        (["lora.targets=[q_proj]"], "lora.targets: no layer that can be adapted is called 'q_proj'; allowed: .*c_attn"),
         (["lora.blocks=[3]"], "lora.blocks: 3 is none of the model's 3 blocks; allowed: -3 to 2"),
         (["federation.clients=4000"], "federation.clients is 4000 but there are .* users"),
         (["model.base=/nowhere/at/all"], "model.base /nowhere/at/all is no folder; allowed: mini, a folder"),

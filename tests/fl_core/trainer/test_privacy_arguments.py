@@ -11,8 +11,8 @@ from fl_core.config import ConfigError
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({}, "epsilon and noise_multiplier is both missing"),
-        ({"epsilon": 1, "noise_multiplier": 1}, "both set"),
+        ({}, "epsilon is missing, and so is noise_multiplier"),
+        ({"epsilon": 1, "noise_multiplier": 1}, "epsilon is set, and so is noise_multiplier"),
         ({"epsilon": -1}, "epsilon is -1; allowed: a number above 0"),
         ({"epsilon": 1, "delta": 2}, "delta is 2; allowed: above 0 and below 1"),
         ({"epsilon": 1, "mechanism": "laplace"}, "mechanism is 'laplace'; allowed: gaussian"),
