@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arms import PRIVATE_TRUSTS, Arm, by_clients, trust_arms, trust_points
-from experiments.figures import accuracy_limits, enlarged_limits, footnote, legend_names, look, pyplot, save_figure
+from experiments.figures import (
+    accuracy_limits,
+    enlarged_limits,
+    footnote,
+    legend_names,
+    look,
+    pyplot,
+    save_figure,
+    whole_rounds,
+)
 from experiments.formatting import percent
 
 __all__ = ["draw_comparison", "draw_trust"]
@@ -56,7 +65,7 @@ def draw_comparison(arms: Sequence[Arm], title: str, path: Path) -> None:
             untuned = f"untuned base: {percent(chosen[0].mean('accuracy_before'))}"
             panel.axhline(chosen[0].untuned_level, color="grey", linestyle=":", label=untuned)
         panels[0][column].set_title(f"{clients:,} clients")
-        panels[-1][column].set_xlabel("round")
+        whole_rounds(panels[-1][column])
         # Below the curves: they may run anywhere.
         panels[-1][column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=abreast, fontsize=7)
     for row, band in enumerate(bands):

@@ -29,6 +29,7 @@ __all__ = [
     "look",
     "pyplot",
     "save_figure",
+    "whole_rounds",
 ]
 
 # Okabe and Ito's palette: distinguishable with every common colour blindness.
@@ -100,6 +101,12 @@ def accuracy_limits(values: Sequence[float]) -> tuple[float, float]:
 def enlarged_limits(best: float) -> tuple[float, float]:
     """The five points below the best accuracy, where curves end near the top of an axis that shows all of it."""
     return best - 0.05, best + 0.005
+
+
+def whole_rounds(axes: Any) -> None:
+    """Ticks of an axis of rounds, between which there is nothing."""
+    axes.set_xlabel("round")
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def footnote(figure: Any, summaries: Sequence[dict[str, Any]]) -> None:

@@ -6,6 +6,8 @@ import math
 
 __all__ = ["epsilon", "epsilon_to_cite", "finite", "measured", "percent", "score", "sized"]
 
+_ENDLESS = 1e9  # nobody counts the digits of more
+
 
 def epsilon(value: float | None) -> str:
     """An epsilon in a table or a headline; None: there is no finite one."""
@@ -21,12 +23,12 @@ def epsilon_to_cite(value: float | None) -> str:
 
 def measured(value: float) -> str:
     """A measured quantity with three digits, or as a whole number where it has more."""
-    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+    return f"{value:,.0f}" if 999.5 <= value < _ENDLESS else f"{value:.3g}"
 
 
 def score(value: float) -> str:
     """A score: shares and losses with four digits behind the point, perplexities with one."""
-    return f"{value:.4f}" if value < 10 else f"{value:,.1f}"
+    return f"{value:.4f}" if value < 10 else f"{value:,.1f}" if value < _ENDLESS else f"{value:.3g}"
 
 
 def percent(share: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.figures import accuracy_limits, footnote, label, look, pyplot, save_figure
+from experiments.figures import accuracy_limits, footnote, label, look, pyplot, save_figure, whole_rounds
 from fl_core.privacy.views import VIEWS
 
 __all__ = ["draw_run"]
@@ -32,18 +32,19 @@ def draw_run(rows: Sequence[dict[str, Any]], summary: dict[str, Any], path: Path
     upper.legend(loc="lower right")
     upper.set_title(f"{summary['source']}: accuracy by round")
     for index, view in enumerate(VIEWS):
-        spent = [(r["round"], r[f"epsilon_{view}"]) for r in rows if f"epsilon_{view}" in r]
+        # Nothing is spent before the first opening, and zero has no place on a logarithmic axis.
+        spent = [(r["round"], value) for r in rows if (value := r.get(f"epsilon_{view}", 0.0)) > 0]
         if spent:
             x, y = zip(*spent, strict=True)
             colour, dashes = look(index)
             lower.plot(x, y, color=colour, linestyle=dashes, label=view)
-    lower.set_xlabel("round")
+    whole_rounds(lower)
     lower.set_ylabel("epsilon spent")
     if lower.lines:
-        if any(value > 0 for line in lower.lines for value in line.get_ydata()):
-            lower.set_yscale("log")
+        lower.set_yscale("log")
         lower.legend(loc="lower right", title="view")
     else:
-        lower.text(0.5, 0.5, "no noise: no finite epsilon", transform=lower.transAxes, ha="center")
+        why = "nothing was opened" if summary["privacy"]["openings"] == 0 else "no noise: no finite epsilon"
+        lower.text(0.5, 0.5, why, transform=lower.transAxes, ha="center")
     footnote(figure, [summary])
     save_figure(figure, path, dpi=130)

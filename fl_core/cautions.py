@@ -28,8 +28,7 @@ def caution_of_place(config: RunConfig, nodes: bool) -> str | None:
         where = f"{_PLACE}, their keys and all parties"
     else:
         where = f"{_PLACE} and the server"
-    # A run without noise has no epsilon, and says so itself.
-    whose = "" if config.privacy.trust == "none" else "; every epsilon is the protocol's, against others"
+    whose = "; every epsilon is the protocol's, against others" if _private(config) else ""
     return f"{where}: nothing protects the records from whoever runs it{whose}"
 
 
@@ -49,9 +48,14 @@ def caution_of_delta(config: RunConfig, records: int) -> str | None:
     """
     p = config.privacy
     units, what = (records, "records") if p.unit == "example" else (config.federation.clients, "clients")
-    if p.trust == "none" or p.delta * units < 1:
+    if not _private(config) or p.delta * units < 1:
         return None
     return (
         f"delta {p.delta:g} is not below one in the {units:,} {what} that are to be protected: whoever published one "
         "of them, picked at random, would have epsilon 0 at this delta; choose a much smaller privacy.delta"
     )
+
+
+def _private(config: RunConfig) -> bool:
+    """Whether there is noise that nobody knows; a run without says so itself, and no epsilon of it is a guarantee."""
+    return config.privacy.trust != "none" and config.privacy.insecure_seed is None

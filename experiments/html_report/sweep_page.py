@@ -95,6 +95,7 @@ def _tiles(arms: Sequence[Arm], subjects: Sequence[Subject]) -> Html:
         got = ", ".join(f"{view} {epsilon(views[view]['epsilon'])}" for view in VIEWS)
         tiles.append(tile("Best with a proven epsilon", percent(best.mean("accuracy_after")), _spread(best), best.name))
         wanted = f"asked for {asked:g}" if asked is not None else "the noise was given"
+        wanted += "; of one run alone"
         tiles.append(tile("Its epsilon realised", epsilon(views[bounded(best.summary)]["epsilon"]), wanted, got))
         tiles.append(
             tile("Epsilons proven", f"{len(private)} of {len(arms)}", "arms, for the integers that were drawn")

@@ -17,10 +17,11 @@ from fl_core.privacy.events import MechanismEvent, Neighbouring, PrivacyError, c
 from fl_core.privacy.pld import pld_epsilon, pld_supports
 from fl_core.privacy.rdp import epsilon_from_rdp, honest_tau, rdp_of
 
-__all__ = ["Accountant", "Epsilon", "choose_accountant", "epsilon", "idealised", "rough_epsilon"]
+__all__ = ["PROVEN", "Accountant", "Epsilon", "choose_accountant", "epsilon", "idealised", "rough_epsilon"]
 
 Accountant = Literal["rdp", "pld"]
 
+PROVEN = "Proven for the integer noise that is drawn, taking the keystream as random."  # a note; no seeded noise is
 _HOPELESS = 1e5  # an epsilon above which a loss distribution would only cost time
 
 
@@ -132,7 +133,7 @@ def _notes(events: tuple[MechanismEvent, ...], accountant: Accountant, neighbour
             "floating-point form."
         )
     if mechanisms - {"gaussian"}:
-        notes.append("Proven for the integer noise that is drawn, taking the keystream as random.")
+        notes.append(PROVEN)
     for event in events:
         if event.sampling == "fixed" and event.sampled:
             notes.append(_fixed_size_note(event, neighbouring))

@@ -65,8 +65,7 @@ class Joint:
             "openings": self.openings,
             "private": self.private,
             "warnings": list(self.warnings),
-            **self.views.to_json(),
-            "proven": self.private and self.views.proven,
+            **self.views.to_json(self.private),
         }
 
 

@@ -146,9 +146,7 @@ def summarise_ledger(contents: LedgerContents, accountant: str | None = None) ->
         "warnings": list(found.warnings),
         "lines": contents.head.lines,
         "head": contents.head.hash,
-        **found.views.to_json(),
-        # What is proven of noise that nobody knows is no guarantee where somebody knows it.
-        "proven": found.private and found.views.proven,
+        **found.views.to_json(found.private),
     }
 
 

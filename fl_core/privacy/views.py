@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast, get_args
 
-from fl_core.privacy.accountant import Accountant, Epsilon, choose_accountant, epsilon
+from fl_core.privacy.accountant import PROVEN, Accountant, Epsilon, choose_accountant, epsilon
 from fl_core.privacy.events import MechanismEvent, Neighbouring, PrivacyError, check_neighbouring
 
 __all__ = [
@@ -70,8 +70,12 @@ class Views:
     proven: bool
     notes: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """One JSON object; the `epsilon` at its top is that of the release."""
+    def to_json(self, private: bool = True) -> dict[str, Any]:
+        """One JSON object; the `epsilon` at its top is that of the release.
+
+        Args:
+            private: whether nobody knows the noise; nothing is called proven of noise that somebody knows.
+        """
         three = {"release": self.release, "aggregators": self.aggregators, "local": self.local}
         return {
             "epsilon": self.release.epsilon,
@@ -79,8 +83,8 @@ class Views:
             "accountant": self.accountant,
             "unit": self.release.unit,
             "neighbouring": self.release.neighbouring,
-            "proven": self.proven,
-            "notes": list(self.notes),
+            "proven": private and self.proven,
+            "notes": [note for note in self.notes if private or note != PROVEN],
             "views": {name: asdict(view) for name, view in three.items()},
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib as mpl
 import pytest
 
-from experiments.figures import COLOURS, DASHES, accuracy_limits, footnote, label, look, pyplot
+from experiments.figures import COLOURS, DASHES, accuracy_limits, footnote, label, look, pyplot, whole_rounds
 from tests.experiments.stored_run import run
 
 
@@ -21,6 +21,16 @@ def test_notes_below_a_figure_are_wrapped_to_its_width_and_each_is_there_once():
     box = text.get_window_extent(mpl.backends.backend_agg.FigureCanvasAgg(figure).get_renderer())
     assert box.x1 <= figure.bbox.x1
     assert " ".join(text.get_text().split()) == f"{short} {' '.join(long.split())}"
+    pyplot().close(figure)
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 7, 150])
+def test_an_axis_of_rounds_has_no_tick_between_two_rounds(last):
+    figure, axes = pyplot().subplots()
+    axes.plot([0, last], [0, 1])
+    whole_rounds(axes)
+    assert len(axes.get_xticks()) > 1
+    assert all(tick == round(tick) for tick in axes.get_xticks())
     pyplot().close(figure)
 
 

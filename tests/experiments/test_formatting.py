@@ -23,12 +23,15 @@ def test_an_epsilon_has_three_digits_behind_the_point_or_none(value, written):
 
 
 @pytest.mark.parametrize(
-    ("value", "written"), [(0.0123, "0.0123"), (4.4444, "4.44"), (317.1, "317"), (999.7, "1,000"), (1412.3, "1,412")]
+    ("value", "written"),
+    [(0.0123, "0.0123"), (4.4444, "4.44"), (317.1, "317"), (999.7, "1,000"), (1412.3, "1,412"), (1e299, "1e+299")],
 )
 def test_what_was_measured_is_no_power_of_ten(value, written):
     assert measured(value) == written
 
 
-@pytest.mark.parametrize(("value", "written"), [(0.97182, "0.9718"), (5.02733, "5.0273"), (152.5142, "152.5")])
+@pytest.mark.parametrize(
+    ("value", "written"), [(0.97182, "0.9718"), (5.02733, "5.0273"), (152.5142, "152.5"), (1e299, "1e+299")]
+)
 def test_a_perplexity_has_fewer_digits_than_a_share(value, written):
     assert score(value) == written

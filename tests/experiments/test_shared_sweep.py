@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import yaml
 
@@ -21,6 +22,7 @@ def test_runs_that_another_process_is_at_are_left_to_it(sotto, tmp_path, monkeyp
         started.append(out.name)
         _, rows, summary = sample_run(tmp_path / f"made of {out.name}")
         (out / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        shutil.copy(tmp_path / f"made of {out.name}" / "ledger.jsonl", out)
         (out / "summary.json").write_text(json.dumps(summary))
         lock.close()
 

@@ -7,6 +7,7 @@ import pytest
 from fl_core.cautions import caution_of_delta, caution_of_place, is_of_place
 from tests.fl_core.tiny import tiny_config
 
+PRIVATE = ("privacy.insecure_seed=null",)
 DEPLOYED = ("aggregation.backend=smpc", "aggregation.parties=3", "aggregation.deployment=somewhere")
 
 
@@ -17,12 +18,12 @@ DEPLOYED = ("aggregation.backend=smpc", "aggregation.parties=3", "aggregation.de
             ["aggregation.backend=smpc", "aggregation.parties=3"],
             "one machine held all clients, their keys and all part",
         ),
-        (["aggregation.backend=plaintext"], "one machine held all clients and the server: "),
+        (("aggregation.backend=plaintext",), "one machine held all clients and the server: "),
         (DEPLOYED, "one machine held all clients, and only the parties were a deployment's: "),
     ],
 )
 def test_a_simulation_says_against_whom_nothing_protects(overrides, where):
-    said = caution_of_place(tiny_config(*overrides), nodes=False)
+    said = caution_of_place(tiny_config(*PRIVATE, *overrides), nodes=False)
     assert said.startswith(where)
     assert said.endswith(
         "nothing protects the records from whoever runs it; every epsilon is the protocol's, against others"
@@ -34,11 +35,17 @@ def test_clients_on_nodes_of_their_own_are_no_simulation():
     assert caution_of_place(tiny_config(*DEPLOYED), nodes=True) is None
 
 
-def test_without_noise_no_epsilon_is_spoken_of():
-    config = tiny_config("aggregation.backend=plaintext", "privacy.trust=none", "privacy.noise_multiplier=null")
+BARE = ("privacy.trust=none", "privacy.noise_multiplier=null")
+SEEDED = ("privacy.insecure_seed=3",)
+
+
+@pytest.mark.parametrize("overrides", [BARE, SEEDED])
+def test_of_a_run_that_is_not_private_no_epsilon_is_spoken_of(overrides):
+    config = tiny_config("aggregation.backend=plaintext", "privacy.delta=0.5", *overrides)
     assert caution_of_place(config, nodes=False) == (
         "one machine held all clients and the server: nothing protects the records from whoever runs it"
     )
+    assert caution_of_delta(config, 1000) is None
 
 
 @pytest.mark.parametrize(
@@ -52,11 +59,6 @@ def test_without_noise_no_epsilon_is_spoken_of():
     ],
 )
 def test_a_delta_that_gives_one_of_the_protected_away_is_said(unit, records, delta, says):
-    config = tiny_config(f"privacy.unit={unit}", f"privacy.delta={delta}", "federation.clients=4")
+    config = tiny_config(*PRIVATE, f"privacy.unit={unit}", f"privacy.delta={delta}", "federation.clients=4")
     said = caution_of_delta(config, records)
     assert said is None if says is None else says in said
-
-
-def test_a_run_without_noise_needs_no_word_of_its_delta():
-    config = tiny_config("privacy.trust=none", "privacy.noise_multiplier=null", "privacy.delta=0.5")
-    assert caution_of_delta(config, 1000) is None

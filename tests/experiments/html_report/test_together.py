@@ -67,5 +67,6 @@ def test_the_sum_stands_on_the_page_and_equal_settings_are_counted_once(tmp_path
     _, read = page(tmp_path, runs, {name: tmp_path / name / "ledger.jsonl" for name in ("a", "bb")})
     assert "All of these runs together 2 private runs may be about the same records" in read.text
     assert "2 runs of 1 setting fine-tuned" in read.text
+    assert "asked for 8; of one run alone" in read.text
     _, stored = page(tmp_path, runs, {})
     assert "All of these runs together" not in stored.text

@@ -22,6 +22,7 @@ from tests.fl_core.privacy.ledgers import HEADER, opening
 
 
 def ledger_of(tmp_path, openings, **changes):
+    tmp_path.mkdir(exist_ok=True)
     path = tmp_path / "ledger.jsonl"
     with Ledger.create(path, replace(HEADER, **changes)) as ledger:
         for entry in openings:
@@ -68,9 +69,13 @@ def test_central_noise_is_counted_in_full(tmp_path):
 def test_nothing_is_called_proven_of_noise_that_somebody_knows(tmp_path):
     contents = ledger_of(tmp_path, [opening(0)], noise_source="seeded")
     assert summary(contents).views.proven  # of the mechanism, whose noise the seed tells
-    assert summarise_ledger(contents)["proven"] is False
     (joint,) = add_up([contents])
-    assert joint.to_json()["proven"] is False
+    for told in (summarise_ledger(contents), joint.to_json()):
+        assert told["proven"] is False
+        assert not any("Proven" in note for note in told["notes"])
+    (unknown,) = add_up([ledger_of(tmp_path / "unknown", [opening(0)])])
+    assert unknown.to_json()["proven"] is True
+    assert any("Proven" in note for note in unknown.to_json()["notes"])
 
 
 def test_a_run_without_noise_has_no_epsilon(tmp_path):
