@@ -28,7 +28,7 @@ def run_sections(subject: Subject) -> tuple[Html, list[Section]]:
     """What stands above everything, and the sections."""
     _, rows, summary = subject.run
     absent = subject.check.verdict == "absent"
-    lead = element("p", what_was_done(summary), class_="lead")
+    lead = element("p", what_was_done(summary, subject.borne_out), class_="lead")
     more = [element("p", sentence(text)) for text in (*about_the_task(summary), *places_and_warnings(summary)[0])]
     top = joined(lead, *more, _tiles(subject), _first(subject))
     charts = {

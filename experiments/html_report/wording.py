@@ -20,8 +20,8 @@ ADVERSARIES = {
 }
 
 
-def what_was_done(summary: dict[str, Any]) -> str:
-    """The run in one sentence, or two."""
+def what_was_done(summary: dict[str, Any], borne_out: bool = True) -> str:
+    """The run in one sentence; what its ledger does not bear out (`borne_out` false) is not called protected."""
     config = summary["config"]
     layers = ", ".join(adapted_targets(summary))
     rank = config["lora"].get("rank")
@@ -29,11 +29,13 @@ def what_was_done(summary: dict[str, Any]) -> str:
         f"In {_count(summary['rounds_done'], 'round')}, {_count(config['federation']['clients'], 'client')} with "
         f"{_count(summary['records'], 'record')} of {summary['source']} trained a LoRA adapter of "
         f"{_count(summary['parameters'], 'parameter')} (layers {layers}; rank {rank}) on a frozen model, "
-        f"{_protection(summary['privacy'])}: {_noise(config)}, and {_sum(config)}."
+        f"{_protection(summary['privacy'], borne_out)}: {_noise(config)}, and {_sum(config)}."
     )
 
 
-def _protection(privacy: dict[str, Any]) -> str:
+def _protection(privacy: dict[str, Any], borne_out: bool) -> str:
+    if not borne_out:
+        return "with no guarantee that its ledger bears out"
     return f"with {UNITS[privacy['unit']]} protected" if privacy["private"] else "without privacy"
 
 

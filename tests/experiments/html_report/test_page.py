@@ -282,6 +282,7 @@ def test_a_broken_ledger_stands_above_the_numbers_it_does_not_bear_out(folders, 
     assert "✗ fault" in read.text
     assert "Guarantee none the ledger does not bear out these numbers" in read.text
     assert "Proven yes" not in read.text
+    assert "each record protected" not in read.text
     assert str(tmp_path) not in read.text
 
 
