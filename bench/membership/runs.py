@@ -72,9 +72,9 @@ def _refuse_other_design(candidates: Candidates, folder: Path) -> None:
     state = hashlib.sha256()
     for part in (candidates.rows, candidates.inside, candidates.ids):
         state.update(np.ascontiguousarray(part).tobytes())
-    path = folder / "candidates.json"
+    path = folder.with_name(f"{folder.name}.candidates.json")  # beside it: a run begins in a folder of its own
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps({"sha256": state.hexdigest()}).encode())
     elif json.loads(path.read_text())["sha256"] != state.hexdigest():
         raise SottoError(f"{folder} holds a run with other candidates or coins; choose another --out")
