@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.library_errors import first_line
+from fl_core.first_line import first_line
 
 __all__ = ["HubUnavailable", "hub_obstacle", "load_hub_split", "only_from_cache"]
 

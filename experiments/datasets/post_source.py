@@ -20,7 +20,7 @@ from experiments.datasets.errors import DatasetCorrupt, DatasetMissing
 from experiments.datasets.post_lines import read_posts
 from experiments.datasets.posts import Posts
 from experiments.datasets.published_files import read_published, status_of
-from experiments.library_errors import first_line
+from fl_core.first_line import first_line
 
 __all__ = ["PostSource", "posts_in"]
 

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from experiments.datasets import image_names
 from experiments.language.bases import load_base
-from experiments.library_errors import first_line
 from fl_core.config_file import load_config
+from fl_core.first_line import first_line
 from secagg.errors import SottoError
 
 __all__ = ["load_adapted"]

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from experiments.datasets.hub import HubUnavailable, only_from_cache
 from experiments.language.tokenizer import load_tokenizer
-from experiments.library_errors import first_line
+from fl_core.first_line import first_line
 from secagg.errors import SottoError
 
 __all__ = ["SHIPPED", "load_base", "shipped_base"]

@@ -19,7 +19,7 @@ from typing import Any
 from experiments.datasets.data_root import data_root
 from experiments.datasets.errors import DatasetCorrupt, DatasetMissing
 from experiments.datasets.hub import hub_obstacle
-from experiments.library_errors import first_line
+from fl_core.first_line import first_line
 
 __all__ = ["TextSource", "held_out", "read_documents"]
 

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from experiments.datasets.data_root import data_root
 from experiments.datasets.hub import HubUnavailable, only_from_cache
-from experiments.library_errors import first_line
+from fl_core.first_line import first_line
 from secagg.errors import SottoError
 
 __all__ = ["END_OF_TEXT", "load_tokenizer", "train_bpe"]
