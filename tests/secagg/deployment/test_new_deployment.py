@@ -16,19 +16,7 @@ from secagg.deployment.new_deployment import create_deployment
 from secagg.deployment.new_keys import new_keys
 from secagg.deployment.parties_file import load_deployment
 from secagg.deployment.terms import Enrolment, Policy
-
-ADDRESSES = [("127.0.0.1", 7000), ("127.0.0.1", 7001), ("party2.example", 7002)]
-DEALER = ("127.0.0.1", 7009)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "deployment"
-
-
-@pytest.fixture
-def deployment(folder):
-    return create_deployment(folder, ADDRESSES, Policy(n_min=3), dealer=DEALER)
+from tests.secagg.deployment.conftest import ADDRESSES, DEALER
 
 
 def contents(folder):
