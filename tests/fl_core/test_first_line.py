@@ -10,7 +10,7 @@ from fl_core.first_line import first_line
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (ValueError("\n no such file \nat line 3"), "no such file"),
+        (ValueError("\n no such file\nat line 3"), "no such file"),
         (ValueError(" \n"), "ValueError"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
     ],
